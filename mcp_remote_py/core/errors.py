@@ -1,0 +1,150 @@
+"""The error tree. A `Fault` is trouble on the way; it knows its code, its hint, and whether the call may have run.
+
+    McpRemoteError
+    ├── ConfigError        the user can mend it: names flag, variable, file          exit 2
+    └── Fault              becomes the answer to a request
+        ├── Unreachable    nothing was sent                          -31001  never ran
+        │   └── TlsRefused the certificate was refused               -31001  never ran
+        ├── TimedOut       a limit passed                            -31002  may have run
+        ├── Interrupted    sent, and the way broke before an answer  -31003  may have run
+        ├── SessionLost    the server no longer knows the session    -31004  never ran
+        ├── SignInNeeded   401, 403 or a WebSocket close that asks   -31005  never ran
+        ├── Refused        an HTTP status without a JSON-RPC body    -31006  by status
+        ├── TooLarge       over a limit, which the hint names        -31007  by place
+        ├── PeerBroke      the server violated the protocol          -31008  may have run
+        ├── BackendDown    the child or handler is not there         -31009  by place
+        └── ShuttingDown   we are leaving                            -31010  may have run
+
+The codes lie outside -32768…-32000, as revision 2026-07-28 asks of new ones; `data.source` says who speaks. Texts
+never contain `str(exception)` of a foreign library, and never a secret.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from mcp_remote_py.core import message
+from mcp_remote_py.core.message import JsonId, Message
+
+
+class McpRemoteError(Exception):
+    """Root of the tree."""
+
+
+class ConfigError(McpRemoteError):
+    """What the user gave cannot work. The text says what was wrong, where, and what to do."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class Fault(McpRemoteError):
+    """Trouble on the way. `str(fault)` is one sentence; `hint` says what to do; `http_status` where there was one."""
+
+    code: ClassVar[int] = -31000
+    default_hint: ClassVar[str] = ""
+    default_may_have_run: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        text: str,
+        *,
+        hint: str | None = None,
+        may_have_run: bool | None = None,
+        http_status: int | None = None,
+    ) -> None:
+        super().__init__(text)
+        self.hint = self.default_hint if hint is None else hint
+        self.may_have_run = self.default_may_have_run if may_have_run is None else may_have_run
+        self.http_status = http_status
+
+    @property
+    def name(self) -> str:
+        return type(self).__name__
+
+
+class Unreachable(Fault):
+    code = -31001
+    default_hint = "Check the URL, the network and any VPN, and whether the server is running; then try again."
+
+
+class TlsRefused(Unreachable):
+    default_hint = "If a company proxy inspects TLS, export its root certificate and pass it with --ca-bundle FILE."
+
+
+class TimedOut(Fault):
+    code = -31002
+    default_may_have_run = True
+
+
+class Interrupted(Fault):
+    code = -31003
+    default_hint = "The call may have run on the server. Check its effect before you repeat it."
+    default_may_have_run = True
+
+
+class SessionLost(Fault):
+    code = -31004
+    default_hint = "Try again; if it stays so, restart this MCP server in the host."
+
+
+class SignInNeeded(Fault):
+    code = -31005
+    default_hint = (
+        'Give a valid token: set MCP_AUTH_TOKEN, or pass --header "Authorization: Bearer ..." '
+        "(--header-file keeps it out of the process list)."
+    )
+
+
+class Refused(Fault):
+    code = -31006
+    default_hint = "Check that the URL is the server's MCP endpoint (often it ends in /mcp or /sse)."
+
+
+class TooLarge(Fault):
+    code = -31007
+    default_hint = "Raise --max-message-size."
+
+
+class PeerBroke(Fault):
+    code = -31008
+    default_hint = "The server's answer does not follow the protocol; its log may say more."
+    default_may_have_run = True
+
+
+class BackendDown(Fault):
+    code = -31009
+    default_hint = "The server's log has the rest of the child's output."
+    default_may_have_run = True
+
+
+class ShuttingDown(Fault):
+    code = -31010
+    default_may_have_run = True
+
+
+FAULTS: tuple[type[Fault], ...] = (
+    Unreachable,
+    TimedOut,
+    Interrupted,
+    SessionLost,
+    SignInNeeded,
+    Refused,
+    TooLarge,
+    PeerBroke,
+    BackendDown,
+    ShuttingDown,
+)
+"""One class per code; the reference page is printed from this."""
+
+
+def as_error(fault: Fault, identifier: JsonId | None, source: str = "mcp-remote-py") -> Message:
+    """Return the JSON-RPC error that answers a request with this fault."""
+    data: dict[str, Any] = {
+        "source": source,
+        "name": fault.name,
+        "hint": fault.hint,
+        "may_have_run": fault.may_have_run,
+    }
+    if fault.http_status is not None:
+        data["http_status"] = fault.http_status
+    return message.error(identifier, fault.code, str(fault), data)

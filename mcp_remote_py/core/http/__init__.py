@@ -1,0 +1,1 @@
+"""What HTTP statuses, headers and streams mean to MCP. Pure."""
