@@ -13,7 +13,8 @@
         ├── TooLarge       over a limit, which the hint names        -31007  by place
         ├── PeerBroke      the server violated the protocol          -31008  may have run
         ├── BackendDown    the child or handler is not there         -31009  by place
-        └── ShuttingDown   we are leaving                            -31010  may have run
+        ├── ShuttingDown   we are leaving                            -31010  may have run
+        └── OwnMistake     a defect of ours, caught at the last line -32603  may have run
 
 The codes lie outside -32768…-32000, as revision 2026-07-28 asks of new ones; `data.source` says who speaks. Texts
 never contain `str(exception)` of a foreign library, and never a secret.
@@ -122,6 +123,12 @@ class ShuttingDown(Fault):
     default_may_have_run = True
 
 
+class OwnMistake(Fault):
+    code = -32603
+    default_hint = "This is a defect of the bridge, not of the server. Please report it with the output of --debug."
+    default_may_have_run = True
+
+
 FAULTS: tuple[type[Fault], ...] = (
     Unreachable,
     TimedOut,
@@ -133,6 +140,7 @@ FAULTS: tuple[type[Fault], ...] = (
     PeerBroke,
     BackendDown,
     ShuttingDown,
+    OwnMistake,
 )
 """One class per code; the reference page is printed from this."""
 

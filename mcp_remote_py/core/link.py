@@ -4,8 +4,9 @@ server keeps. Types only.
     open(deliver)        Make it ready. On HTTP nothing is sent: the first real message is the probe.
     send(message)        Carry one message. For a request on a link with `streams_per_exchange` it returns when nothing
                          more will come for that request (what came was delivered on the way); on a shared pipe it
-                         returns as soon as the message is written. Raises a `Fault`; never anything else but
-                         `CancelledError`.
+                         returns as soon as the message is written. `written` is called as soon as the whole message
+                         has gone out, so that a cancellation can follow and not overtake it. Raises a `Fault`; never
+                         anything else but `CancelledError`.
     listen()             Stay with what the server says on its own. On a shared pipe this is the read loop: it ends
                          with a `Fault` that says why the pipe is gone. On HTTP it returns when the server offers no
                          such stream, and raises a `Fault` when it broke.
@@ -41,7 +42,7 @@ class Link(Protocol):
 
     async def open(self, deliver: Deliver) -> None: ...
 
-    async def send(self, message: Message) -> None: ...
+    async def send(self, message: Message, written: Callable[[], None] | None = None) -> None: ...
 
     async def listen(self) -> None: ...
 

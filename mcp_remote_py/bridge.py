@@ -1,0 +1,354 @@
+"""Driver of `core.relay`: owns the task group, feeds events in, performs commands. Takes no decisions of its own.
+
+    stdin thread ─▶ lines ─▶ relay ─▶ commands ─▶ one task per request ─▶ link ─▶ deliver ─▶ relay ─▶ stdout thread
+
+Order is kept here: a notification arrives before anything that the host sent after it, a cancellation does not overtake
+its request, and answers to the server wait for nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from mcp_remote_py.core import message as msg
+from mcp_remote_py.core.commands import Arm, Command, Dial, Disarm, Drop, Listen, Note, Timer, ToClient, ToServer
+from mcp_remote_py.core.errors import Fault, OwnMistake, Unreachable
+from mcp_remote_py.core.framing import Oversize
+from mcp_remote_py.core.link import Link
+from mcp_remote_py.core.message import Invalid, Key, Message, key_of
+from mcp_remote_py.core.redact import Redactor, printable
+from mcp_remote_py.core.relay import CANCELLED, Relay
+from mcp_remote_py.lifetime import Lifetime
+from mcp_remote_py.log import StderrHandler
+from mcp_remote_py.settings import Settings
+from mcp_remote_py.stdio import LineReader, Lines, LineWriter
+
+_LOG = logging.getLogger("mcp_remote_py.bridge")
+_ORDER_SECONDS = 10.0
+"""How long later messages wait for a notification that does not arrive."""
+_CLOSE_SECONDS = 0.4
+_FLUSH_SECONDS = 0.2
+
+
+class _Leg:
+    """One request on its way: its task, and whether it has been written in full."""
+
+    def __init__(self) -> None:
+        self.written = asyncio.Event()
+        self.task: asyncio.Task[None] | None = None
+
+
+class Bridge:
+    """One host on stdin and stdout, one remote server. `run` returns when it is time to go."""
+
+    def __init__(self, settings: Settings, redactor: Redactor, log: StderrHandler) -> None:
+        self._settings = settings
+        self._redactor = redactor
+        self._log = log
+        self._relay = Relay(
+            settings.strategy,
+            private_id=f"mcp-remote-py-{secrets.token_hex(16)}",
+            timeout=settings.timeouts.request,
+            in_flight_limit=settings.limits.in_flight,
+            message_limit=settings.limits.message,
+        )
+        self._link: Link | None = None
+        self._legs: dict[Key, _Leg] = {}
+        self._timers: dict[Timer, asyncio.TimerHandle] = {}
+        self._last_notification: asyncio.Event | None = None
+        self._telling = 0
+        self._listening: asyncio.Task[None] | None = None
+        self._at_end = False
+        self._quiet = asyncio.Event()
+        self._reason: asyncio.Future[tuple[str, bool]] = asyncio.get_running_loop().create_future()
+        self._group: asyncio.TaskGroup
+
+    async def run(self, stdin: int, stdout: int, leave: Callable[[int], None] = os._exit) -> None:
+        """Carry messages between the two file descriptors and the server until there is a reason to go.
+
+        At the end `leave(exit code)` is called, by default the end of the process: a name look-up that hangs in a
+        thread, or a host that does not read, must not keep it.
+        """
+        self._writer = LineWriter(stdout, on_broken=lambda: self._leave_for("the host closed our output", answer=False))
+        reader = LineReader(stdin, self._settings.limits.message, self._on_lines, self._on_end)
+        Lifetime(self._leave_for).start()
+        async with asyncio.TaskGroup() as self._group:
+            self._writer.start()
+            self._spawn(self._warm())
+            reader.start()
+            reason, answer = await self._reason
+            await self._end(reason, answer=answer)
+            leave(0)
+            for task in (*(leg.task for leg in self._legs.values()), self._listening):
+                if task is not None:
+                    task.cancel()
+
+    # --- What comes in -----------------------------------------------------------------------------------------
+
+    def _on_lines(self, lines: Lines) -> None:
+        for line in lines:
+            if isinstance(line, Oversize):
+                self._perform(self._relay.oversize(line))
+                continue
+            try:
+                message = msg.parse(line)
+            except Invalid as invalid:
+                self._perform(self._relay.invalid(invalid))
+            else:
+                self._perform(self._relay.from_client(message))
+
+    def _on_end(self) -> None:
+        self._at_end = True
+        self._leave_for("end of input")
+
+    def _leave_for(self, reason: str, *, answer: bool = True) -> None:
+        if not self._reason.done():
+            self._reason.set_result((reason, answer))
+        elif self._at_end:
+            self._quiet.set()  # a signal during the drain ends it
+
+    async def _deliver(self, link: Link, message: Message, exchange: Key | None) -> None:
+        if link is not self._link:
+            return  # a link that was replaced has nothing more to say
+        if _LOG.isEnabledFor(logging.DEBUG):
+            _LOG.debug("server: %s %s", message.method or message.kind.value, "" if message.id is None else message.key)
+        self._perform(self._relay.from_server(message, exchange))
+        await self._writer.room()
+
+    # --- Commands ----------------------------------------------------------------------------------------------
+
+    def _perform(self, commands: list[Command]) -> None:
+        for command in commands:
+            match command:
+                case ToClient(raw):
+                    self._writer.write(raw)
+                case ToServer(message, exchange, urgent):
+                    self._to_server(message, exchange, urgent=urgent)
+                case Note(level, text):
+                    _LOG.log(getattr(logging, level.upper()), "%s", text)
+                case Dial(wire):
+                    self._spawn(self._dial(wire))
+                case Listen():
+                    self._listen_again()
+                case Drop(exchange):
+                    self._drop(exchange)
+                case Arm(name, seconds):
+                    self._disarm(name)
+                    loop = asyncio.get_running_loop()
+                    self._timers[name] = loop.call_later(seconds, self._ring, name)
+                case Disarm(name):
+                    self._disarm(name)
+        if self._at_end and not self._telling and self._relay.is_quiet:
+            self._quiet.set()
+
+    def _to_server(self, message: Message, exchange: Key | None, *, urgent: bool) -> None:
+        if _LOG.isEnabledFor(logging.DEBUG):
+            _LOG.debug("host: %s %s", message.method or "answer", "" if message.id is None else message.key)
+        link = self._link
+        if link is None:
+            return  # unreachable: the relay sends only while a link is up
+        if exchange is not None:
+            leg = _Leg()
+            self._legs[exchange] = leg
+            leg.task = self._spawn(self._exchange(link, message, exchange, leg, self._last_notification))
+            return
+        before, arrived = self._last_notification, asyncio.Event()
+        if urgent:
+            before = self._written_of(message)
+        else:
+            self._last_notification = arrived
+        self._telling += 1
+        self._spawn(self._tell(link, message, before, arrived))
+
+    def _written_of(self, message: Message) -> asyncio.Event | None:
+        """What a cancellation must not overtake."""
+        target = message.params.get("requestId") if message.method == CANCELLED else None
+        leg = self._legs.get(key_of(target)) if isinstance(target, str | int | float) else None
+        return None if leg is None else leg.written
+
+    async def _exchange(self, link: Link, message: Message, key: Key, leg: _Leg, before: asyncio.Event | None) -> None:
+        fault: Fault | None = None
+        try:
+            await _in_order(before)
+            await link.send(message, leg.written.set)
+        except Fault as trouble:
+            fault = self._clean(trouble)
+        except Exception as defect:  # noqa: BLE001  the last line of the promise: a defect of ours is answered, too
+            fault = self._own_mistake(defect)
+        finally:
+            leg.written.set()
+        if self._legs.get(key) is not leg:
+            return  # dropped, or replaced by a later request of the same id
+        del self._legs[key]
+        if fault is not None or link.traits.streams_per_exchange:
+            self._perform(self._relay.exchange_over(key, fault))
+
+    async def _tell(self, link: Link, message: Message, before: asyncio.Event | None, arrived: asyncio.Event) -> None:
+        fault: Fault | None = None
+        try:
+            await _in_order(before)
+            await link.send(message)
+        except Fault as trouble:
+            fault = self._clean(trouble)
+        except Exception as defect:  # noqa: BLE001  one message that we fail to send must not end the bridge
+            fault = self._own_mistake(defect)
+        finally:
+            arrived.set()
+            self._telling -= 1
+        self._perform(self._relay.told(message, fault))
+
+    def _drop(self, exchange: Key) -> None:
+        leg = self._legs.pop(exchange, None)
+        if leg is not None and leg.task is not None:
+            leg.task.cancel()
+
+    def _ring(self, name: Timer) -> None:
+        self._timers.pop(name, None)
+        self._perform(self._relay.timer(name))
+
+    def _disarm(self, name: Timer) -> None:
+        handle = self._timers.pop(name, None)
+        if handle is not None:
+            handle.cancel()
+
+    # --- The link ----------------------------------------------------------------------------------------------
+
+    async def _warm(self) -> None:
+        """Import what the wire needs while the host is still speaking."""
+        with contextlib.suppress(Fault):  # whoever uses the wire will meet the same trouble, and report it
+            await asyncio.to_thread(_load, self._relay.wire)
+
+    async def _dial(self, wire: str) -> None:
+        old, self._link = self._link, None
+        self._stop_listening()
+        if old is not None:
+            self._spawn(old.close())
+        try:
+            link = await self._open(wire)
+        except Fault as trouble:
+            self._perform(self._relay.link_failed(self._clean(trouble)))
+        except Exception as defect:  # noqa: BLE001  as for an exchange
+            self._perform(self._relay.link_failed(self._own_mistake(defect)))
+        else:
+            _LOG.info("speaking %s with %s", _WIRE_NAMES[wire], self._host())
+            if not link.traits.streams_per_exchange:
+                self._listening = self._spawn(self._listen(link, None))
+            self._perform(self._relay.link_up(link.traits))
+
+    async def _open(self, wire: str) -> Link:
+        await asyncio.to_thread(_load, wire)
+        from mcp_remote_py.transports import open_link
+
+        settings = self._settings
+        link = open_link(wire, settings.target, settings.timeouts, settings.tls, settings.limits)
+        self._link = link
+        try:
+            await link.open(lambda message, exchange: self._deliver(link, message, exchange))
+        except BaseException:
+            self._link = None
+            with contextlib.suppress(Fault):  # the first trouble is the one to report
+                await link.close()
+            raise
+        return link
+
+    def _listen_again(self) -> None:
+        link = self._link
+        if link is None or not link.traits.streams_per_exchange:
+            return  # a shared pipe is listened to from its opening on
+        self._stop_listening()
+        self._listening = self._spawn(self._listen(link, self._last_notification))
+
+    async def _listen(self, link: Link, before: asyncio.Event | None) -> None:
+        fault: Fault | None = None
+        try:
+            await _in_order(before)
+            await link.listen()
+        except Fault as trouble:
+            fault = self._clean(trouble)
+        except Exception as defect:  # noqa: BLE001  as for an exchange
+            fault = self._own_mistake(defect)
+        if link is self._link:
+            self._perform(self._relay.listen_over(fault))
+
+    def _stop_listening(self) -> None:
+        if self._listening is not None:
+            self._listening.cancel()
+            self._listening = None
+
+    # --- The end -----------------------------------------------------------------------------------------------
+
+    async def _end(self, reason: str, *, answer: bool) -> None:
+        _LOG.debug("leaving: %s", reason)
+        if self._at_end and answer:
+            await self._drain()
+        if answer:
+            self._perform(self._relay.stop(reason))
+        for leg in self._legs.values():
+            if leg.task is not None:
+                leg.task.cancel()
+        self._stop_listening()
+        link, self._link = self._link, None
+        if link is not None:
+            with contextlib.suppress(TimeoutError, Fault):  # the server may keep its session; we go all the same
+                async with asyncio.timeout(_CLOSE_SECONDS):
+                    await link.close()
+        if answer:
+            await self._writer.finish(_FLUSH_SECONDS)
+        self._log.drain(_FLUSH_SECONDS / 2)
+
+    async def _drain(self) -> None:
+        """Let running requests finish, for a while: `printf ... | mcp-remote-py URL` works because of it."""
+        if self._relay.is_quiet and not self._telling:
+            return
+        with contextlib.suppress(TimeoutError):  # whoever still waits is answered by the relay
+            async with asyncio.timeout(self._settings.timeouts.drain):
+                await self._quiet.wait()
+
+    # --- Small things ------------------------------------------------------------------------------------------
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        return self._group.create_task(work)
+
+    def _clean(self, fault: Fault) -> Fault:
+        """A fault goes to the host and into the log: take secrets and control characters out of it."""
+        fault.args = (printable(self._redactor.scrub(str(fault))),)
+        fault.hint = printable(self._redactor.scrub(fault.hint))
+        return fault
+
+    def _own_mistake(self, defect: Exception) -> Fault:
+        _LOG.error("a defect of the bridge", exc_info=defect)
+        return OwnMistake(f"the bridge made a mistake of its own ({type(defect).__name__})")
+
+    def _host(self) -> str:
+        from urllib.parse import urlsplit
+
+        return urlsplit(self._settings.target.url).hostname or ""
+
+
+_WIRE_NAMES = {"http": "Streamable HTTP", "sse": "HTTP+SSE", "ws": "WebSocket"}
+
+
+def _load(wire: str) -> None:
+    """Import the module of a wire. Raises `Unreachable` where the installation lacks something."""
+    from mcp_remote_py.transports import load
+
+    try:
+        load(wire)
+    except ImportError as error:
+        text = f"the installation is incomplete: the module {error.name} is missing"
+        raise Unreachable(text, hint="Install mcp-remote-py again.") from None
+
+
+async def _in_order(before: asyncio.Event | None) -> None:
+    """Wait for what must arrive first, but not for ever."""
+    if before is None or before.is_set():
+        return
+    with contextlib.suppress(TimeoutError):  # a server that does not accept a notification must not stop the rest
+        async with asyncio.timeout(_ORDER_SECONDS):
+            await before.wait()

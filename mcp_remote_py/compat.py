@@ -1,0 +1,41 @@
+"""Flags of `npx mcp-remote` that this version does not have: what each of them was for, and what to do without it.
+
+Imported only when an unknown flag was seen.
+"""
+
+from __future__ import annotations
+
+_SIGN_IN = "belongs to signing in with a browser, which this version does not do: give it a token (MCP_AUTH_TOKEN)"
+_NOT_YET = "is not offered by this version: leave it out"
+
+MCP_REMOTE_FLAGS: dict[str, str] = {
+    "--auth-success-url": _SIGN_IN,
+    "--auth-timeout": _SIGN_IN,
+    "--authorize-param": _SIGN_IN,
+    "--body-timeout": "is not needed: there is no limit on how long an answer may take (--timeout sets one)",
+    "--callback-path": _SIGN_IN,
+    "--client-credentials": _SIGN_IN,
+    "--client-metadata-url": _SIGN_IN,
+    "--device-code": _SIGN_IN,
+    "--disable-cookies": _NOT_YET,
+    "--disable-resource-parameter": _SIGN_IN,
+    "--enable-proxy": "is not offered by this version, which connects directly: leave it out",
+    "--headers-timeout": "is not needed: there is no limit on how long an answer may take (--timeout sets one)",
+    "--host": _SIGN_IN,
+    "--ignore-tool": _NOT_YET,
+    "--ipv4": _NOT_YET,
+    "--keep-alive": "is not needed: connections are kept alive anyway",
+    "--ping-interval": "is not needed: connections are kept alive anyway",
+    "--protocol": "is not needed: the host's own protocol version is passed through",
+    "--resource": _SIGN_IN,
+    "--static-oauth-client-info": _SIGN_IN,
+    "--static-oauth-client-metadata": _SIGN_IN,
+    "--token-endpoint": _SIGN_IN,
+    "--use-id-token": _SIGN_IN,
+}
+
+
+def explain(flag: str) -> str | None:
+    """Return one sentence about a flag of mcp-remote, or None for a flag that it does not have either."""
+    reason = MCP_REMOTE_FLAGS.get(flag)
+    return None if reason is None else f"The mcp-remote flag {flag} {reason}."

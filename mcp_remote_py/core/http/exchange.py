@@ -1,0 +1,79 @@
+"""Exchange: which of the messages on the stream of one request are its answer, and what it means when none comes.
+
+Texts in, messages to hand on out. The answer to a request comes on its own stream (2025-11-25, "Sending Messages to
+the Server"); another request's answer there is a mistake of the server and is not handed on. Pure.
+"""
+
+from __future__ import annotations
+
+from mcp_remote_py.core import message as msg
+from mcp_remote_py.core.errors import Fault, Interrupted, PeerBroke
+from mcp_remote_py.core.message import Batch, Invalid, Kind, Message
+from mcp_remote_py.core.redact import printable
+
+
+class Exchange:
+    """One request, and what came for it so far."""
+
+    def __init__(self, request: Message, host: str) -> None:
+        if request.id is None:
+            raise ValueError("only a request has an exchange")
+        self._id = request.id
+        self._host = host
+        self._stray: str | None = None
+        self.key = request.key
+        self.opens_session = request.method == "initialize"
+        self.answered = False
+        """Whether the answer has been read."""
+
+    def read(self, raw: bytes) -> list[Message]:
+        """Return the messages to hand on, in their order. Raises `PeerBroke` for what is no message."""
+        try:
+            parsed = msg.parse(raw)
+        except Invalid as invalid:
+            raise self._broken(invalid) from None
+        items = parsed.items if isinstance(parsed, Batch) else (parsed,)
+        found = [message for item in items if (message := self._take(item)) is not None]
+        if not self.answered:
+            for item in items:
+                if isinstance(item, Invalid):
+                    raise self._broken(item)
+        return found
+
+    def read_error(self, raw: bytes) -> Message | None:
+        """Return the JSON-RPC error in the body of a 4xx or 5xx, under the request's id; None if there is none."""
+        try:
+            message = msg.parse_one(raw)
+        except Invalid:
+            return None
+        if message.kind is not Kind.ERROR:
+            return None
+        self.answered = True
+        return message if self._is_mine(message) else msg.with_id(message, self._id)
+
+    def over(self, broken: Fault | None = None) -> Fault:
+        """Say why there is no answer, now that nothing more will come. `broken` is how the stream ended, if badly."""
+        if self._stray is not None:
+            return PeerBroke(f"{self._host} answered under the id {self._stray}, which is not the id of the request")
+        return broken or Interrupted(f"{self._host} ended its answer before the message that it was to bring")
+
+    def _take(self, item: Message | Invalid) -> Message | None:
+        if isinstance(item, Invalid):
+            return None
+        if not item.is_answer:
+            return item
+        if item.id is None:
+            item = msg.with_id(item, self._id)  # an error without an id belongs to the POST that it answers
+        if not self._is_mine(item):
+            self._stray = printable(str(item.key), 60)
+            return None
+        if self.answered:
+            return None
+        self.answered = True
+        return item
+
+    def _is_mine(self, answer: Message) -> bool:
+        return answer.id is not None and answer.key == self.key
+
+    def _broken(self, invalid: Invalid) -> PeerBroke:
+        return PeerBroke(f"{self._host} sent something that is no JSON-RPC message: {invalid.reason}")

@@ -1,0 +1,80 @@
+"""Origins: which addresses count as the same server, and how an address is named to people.
+
+An origin is scheme, host and port (RFC 6454). What a server names (a redirect, an `endpoint` event) is hostile until
+it is shown to lie on the origin it came from. Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
+
+_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+_SUSPICIOUS = re.compile(r"[\x00-\x20\x7f\\]")
+_SHOWN = 200
+
+
+class Origin(NamedTuple):
+    """Scheme and host in lower case, and the port, the scheme's own where none is written."""
+
+    scheme: str
+    host: str
+    port: int
+
+
+def origin_of(url: str) -> Origin:
+    """Return the origin of an absolute URL. Raises `ValueError` where it has none."""
+    parts = urlsplit(url)
+    if parts.scheme not in _PORTS or not parts.hostname:
+        raise ValueError("not an absolute URL of a scheme that we speak")
+    return Origin(parts.scheme, parts.hostname, parts.port or _PORTS[parts.scheme])
+
+
+def is_same_origin(one: str, other: str) -> bool:
+    """Whether two URLs share scheme, host and port. What cannot be read is never the same."""
+    try:
+        return origin_of(one) == origin_of(other)
+    except ValueError:
+        return False
+
+
+def resolve(base: str, reference: str) -> str:
+    """Return the absolute URL that a server meant, without its fragment.
+
+    Raises `ValueError` for what URL readers are known to disagree about: white space, control characters,
+    backslashes, a user name.
+    """
+    if _SUSPICIOUS.search(reference):
+        raise ValueError("the address holds a character that no address holds")
+    parts = urlsplit(urljoin(base, reference))
+    if "@" in parts.netloc:
+        raise ValueError("the address holds a user name")
+    url = urlunsplit(parts._replace(fragment=""))
+    origin_of(url)
+    return url
+
+
+def place_of(url: str) -> str:
+    """Return `host` or `host:port` for a sentence about the server; never a user name, path or query."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return "the server"
+    if not host:
+        return "the server"
+    if ":" in host:
+        host = f"[{host}]"
+    return host if port is None else f"{host}:{port}"
+
+
+def without_query(url: str) -> str:
+    """Return the URL as it may be shown: no user name, query, fragment or control character, of bounded length."""
+    try:
+        parts = urlsplit(url)
+        shown = urlunsplit(SplitResult(parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    except ValueError:
+        return "an address that cannot be read"
+    shown = re.sub(r"[^\x21-\x7e]", "?", shown)
+    return shown if len(shown) <= _SHOWN else shown[:_SHOWN] + "..."

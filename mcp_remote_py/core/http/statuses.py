@@ -1,0 +1,98 @@
+"""What an HTTP status means when no JSON-RPC message explains it: status in, fault out, for all three wires.
+
+Sources: Streamable HTTP (2025-11-25), "Authorization", RFC 9110 section 15, RFC 6750 section 3.1. Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from mcp_remote_py.core.errors import Fault, Refused, SignInNeeded
+from mcp_remote_py.core.redact import printable
+
+
+class Reply(NamedTuple):
+    """The head of an HTTP answer, as far as its meaning depends on it."""
+
+    host: str
+    """For sentences, as `origins.place_of` names it."""
+    status: int
+    content_type: str = ""
+    challenge: str = ""
+    """`WWW-Authenticate`, several of them joined with commas."""
+    retry_after: str = ""
+
+
+_WORDS = {
+    400: "rejected the request as malformed",
+    403: "refused access",
+    404: "has nothing at this address",
+    405: "does not take this kind of request at this address",
+    406: "offers no answer in a form that MCP knows",
+    407: "is behind a proxy that wants credentials",
+    408: "gave up waiting for the whole request",
+    410: "says that this address is gone for good",
+    413: "refused the message as too large",
+    415: "does not accept JSON at this address",
+    421: "says that it is not responsible for this host name",
+    429: "is being asked too often",
+    431: "refused the request headers as too large",
+    500: "failed with an internal error",
+    501: "does not support this kind of request",
+    502: "is a gateway that got no good answer from the real server",
+    503: "is not available at the moment",
+    504: "is a gateway that waited too long for the real server",
+}
+_HINTS = {
+    403: "The credentials may lack a permission, or the server does not allow this way of access.",
+    407: "Ask whoever runs the proxy how programs sign in to it.",
+    413: "Send less in one call, or raise the server's limit for request bodies.",
+    431: "Remove or shorten headers given with --header or --header-file.",
+}
+_REFUSED_TOKEN = (
+    "A token was sent: it is wrong, expired or meant for another server. "
+    "Renew it in MCP_AUTH_TOKEN, --header or --header-file."
+)
+_NEVER_RAN = frozenset([429, 503])
+_SCOPE_ERROR = re.compile(r'\berror\s*=\s*"?insufficient_scope\b', re.IGNORECASE)
+_SCOPE = re.compile(r'\bscope\s*=\s*"([^"]{1,300})"', re.IGNORECASE)
+
+
+def wants_more_scope(reply: Reply) -> bool:
+    """Whether a 403 asks for a token with more permissions (RFC 6750 section 3.1)."""
+    return reply.status == 403 and _SCOPE_ERROR.search(reply.challenge) is not None
+
+
+def fault_of(reply: Reply, *, with_token: bool) -> Fault:
+    """Return the fault that a status means by itself. `with_token`: an `Authorization` header had been sent."""
+    if reply.status == 401:
+        if with_token:
+            return SignInNeeded(f"{reply.host} refused the token (HTTP 401)", hint=_REFUSED_TOKEN, http_status=401)
+        return SignInNeeded(f"{reply.host} asks for a sign-in (HTTP 401)", http_status=401)
+    if wants_more_scope(reply):
+        scope = _SCOPE.search(reply.challenge)
+        wanted = f" It asks for the scope: {printable(scope.group(1))}." if scope else ""
+        return SignInNeeded(
+            f"the token does not carry the permission that {reply.host} asks for (HTTP 403)",
+            hint=f"Get a token with more permissions.{wanted}",
+            http_status=403,
+        )
+    words = _WORDS.get(reply.status, "gave an answer that MCP has no meaning for")
+    return Refused(
+        f"{reply.host} {words} (HTTP {reply.status})",
+        hint=_hint(reply),
+        may_have_run=reply.status >= 500 and reply.status not in _NEVER_RAN,
+        http_status=reply.status,
+    )
+
+
+def _hint(reply: Reply) -> str | None:
+    if reply.status in _NEVER_RAN:
+        seconds = reply.retry_after.strip()
+        if seconds.isascii() and seconds.isdigit() and len(seconds) <= 6:
+            return f"Try again in {seconds} seconds, as the server asks."
+        return "Try again in a while."
+    if reply.status >= 500:
+        return "The server's log may say more. The call may have run: check its effect before you repeat it."
+    return _HINTS.get(reply.status)

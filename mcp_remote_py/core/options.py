@@ -1,0 +1,177 @@
+"""Options: one row per option, and from the rows everything else: flags, variables, values, help, and what was meant.
+
+No I/O: the environment and the arguments come in, texts and values go out. Precedence, per option and once, at start:
+flag > environment > default.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from mcp_remote_py.core.errors import ConfigError
+
+Parser = Callable[[str, str], Any]
+"""(text, where it came from) -> value. Raises `ConfigError` that names the place."""
+
+
+class Option(NamedTuple):
+    """One option. `flags` are its spellings; `sets` is the constant of a flag without a value."""
+
+    name: str
+    flags: tuple[str, ...]
+    help: str
+    group: str
+    parse: Parser | None = None
+    default: Any = None
+    variables: tuple[str, ...] = ()
+    metavar: str = ""
+    repeats: bool = False
+    sets: Any = None
+    secret: bool = False
+    hidden: bool = False
+
+
+class Resolved(NamedTuple):
+    """The value of every option, where each came from (`--flag`, a variable's name, or `default`), and its text."""
+
+    values: dict[str, Any]
+    origins: dict[str, str]
+    texts: dict[str, str]
+
+
+def resolve(
+    table: Sequence[Option], given: Mapping[str, Sequence[tuple[str, str]]], environ: Mapping[str, str]
+) -> Resolved:
+    """Resolve each option of the table.
+
+    `given` maps an option's name to the (flag, text) pairs of the command line, in order. Raises `ConfigError`.
+    """
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    texts: dict[str, str] = {}
+    for option in table:
+        pairs = list(given.get(option.name, ()))
+        if not pairs:
+            pairs = [(name, environ[name]) for name in option.variables if environ.get(name)][:1]
+        if not pairs:
+            values[option.name], origins[option.name] = option.default, "default"
+            continue
+        if option.repeats:
+            values[option.name] = tuple(value(option, text, where) for where, text in pairs)
+        else:
+            values[option.name] = value(option, pairs[-1][1], pairs[-1][0])
+        origins[option.name], texts[option.name] = pairs[-1]
+    return Resolved(values, origins, texts)
+
+
+def value(option: Option, text: str, where: str) -> Any:
+    """Return the value that this text gives the option. A flag without value gives its constant."""
+    if option.sets is not None:
+        return option.sets if where.startswith("-") or truth(text, where) else option.default
+    return option.parse(text, where) if option.parse else text
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return ` Did you mean X?`, or nothing."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f" Did you mean {close[0]}?" if close else ""
+
+
+def one_of(*words: str) -> Parser:
+    """Return a parser of one word out of these."""
+
+    def parse(text: str, where: str) -> str:
+        if text in words:
+            return text
+        raise ConfigError(f"{where}: {text!r} is none of {', '.join(words)}.{did_you_mean(text, words)}")
+
+    return parse
+
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)?")
+
+
+def seconds(text: str, where: str) -> float | None:
+    """Parse a duration: `250ms`, `30s`, `2m`, `1h`, or bare seconds. 0 and `off` switch the limit off (None)."""
+    if text.strip().lower() == "off":
+        return None
+    match = _DURATION.fullmatch(text.strip().lower())
+    if match is None:
+        raise ConfigError(f"{where}: {text!r} is no duration. Write for example 250ms, 30s or 2m.")
+    return float(match.group(1)) * _UNITS[match.group(2) or "s"] or None
+
+
+_SIZE = re.compile(r"(\d+)\s*(|b|k|kb|kib|m|mb|mib|g|gb|gib)")
+_SIZES = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
+
+
+def size(text: str, where: str) -> int:
+    """Parse a size in bytes: `65536`, `64KiB`, `64MiB`, `1GiB` (k, m, g alone mean the same)."""
+    match = _SIZE.fullmatch(text.strip().lower())
+    if match is None or int(match.group(1)) == 0:
+        raise ConfigError(f"{where}: {text!r} is no size. Write for example 64MiB.")
+    return int(match.group(1)) * _SIZES[match.group(2).rstrip("ib")]
+
+
+def count(text: str, where: str) -> int:
+    """Parse a whole number of at least 1."""
+    if not text.strip().isdecimal() or int(text) < 1:
+        raise ConfigError(f"{where}: {text!r} is no whole number of at least 1.")
+    return int(text)
+
+
+def truth(text: str, where: str) -> bool:
+    """Parse a yes or no of a variable."""
+    word = text.strip().lower()
+    if word in ("1", "true", "yes", "on"):
+        return True
+    if word in ("0", "false", "no", "off"):
+        return False
+    raise ConfigError(f"{where}: {text!r} is neither yes nor no. Write 1 or 0.")
+
+
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+def expand(text: str, where: str, environ: Mapping[str, str]) -> str:
+    """Return the text with each `${VAR}` replaced. Raises `ConfigError` for a variable that is not set."""
+
+    def lookup(found: re.Match[str]) -> str:
+        name = found.group(1)
+        if name not in environ:
+            raise ConfigError(f'{where}: the variable {name} is not set. Add it to the "env" of this server\'s entry.')
+        return environ[name]
+
+    return _VARIABLE.sub(lookup, text)
+
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+
+def header(text: str, where: str) -> tuple[str, str]:
+    """Parse `Name: value` (RFC 9110 section 5). Raises `ConfigError`, without the value in its text."""
+    name, colon, content = text.partition(":")
+    name, content = name.strip(), content.strip()
+    if not colon or not name:
+        raise ConfigError(f'{where}: a header is written "Name: value".')
+    if not _TOKEN.fullmatch(name):
+        raise ConfigError(f"{where}: {name!r} is no header name.")
+    if any((ord(character) < 32 and character != "\t") or ord(character) in range(127, 160) for character in content):
+        raise ConfigError(f"{where}: the value of {name} has a control character or a line end in it.")
+    if any(ord(character) > 255 for character in content):
+        raise ConfigError(f"{where}: the value of {name} has a character that no header can carry.")
+    return name, content
+
+
+def header_lines(text: str, where: str, environ: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Parse a header file: one `Name: value` per line, blank lines and lines that begin with `#` are skipped."""
+    found: list[tuple[str, str]] = []
+    for number, line in enumerate(text.removeprefix("\ufeff").splitlines(), start=1):
+        if line.strip() and not line.lstrip().startswith("#"):
+            place = f"{where}, line {number}"
+            found.append(header(expand(line, place, environ), place))
+    return found

@@ -1,0 +1,73 @@
+"""When to leave: signals and the death of the parent, as events. The only place that touches `signal`.
+
+A parent's death is seen by its process descriptor on Linux (no polling); elsewhere the parent's id is looked at every
+two seconds. No PR_SET_PDEATHSIG: it follows the parent's *thread*.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
+
+_NAMES = ("SIGTERM", "SIGINT", "SIGHUP", "SIGBREAK")
+_POLL_SECONDS = 2.0
+
+
+class Lifetime:
+    """Watches for reasons to leave. `on_leave(reason)` is called once; a second signal ends the process at once."""
+
+    def __init__(self, on_leave: Callable[[str], None]) -> None:
+        self._on_leave = on_leave
+        self._loop = asyncio.get_running_loop()
+        self._signalled = False
+        self._parent_fd: int | None = None
+
+    def start(self) -> None:
+        """Install the signal handlers and begin to watch the parent."""
+        for name in _NAMES:
+            number = getattr(signal, name, None)
+            if number is not None:
+                signal.signal(number, self._handle)
+        # The handler runs in the main thread between two bytecodes; the loop must wake up for it.
+        self._watch_parent()
+
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
+        if self._signalled:
+            os._exit(128 + number)
+        self._signalled = True
+        name = signal.Signals(number).name
+        self._loop.call_soon_threadsafe(self._on_leave, f"{name} was received")
+
+    def _watch_parent(self) -> None:
+        parent = os.getppid()
+        if parent <= 1:
+            return  # started by init: there is no host to lose
+        if sys.platform == "linux":
+            try:
+                self._parent_fd = os.pidfd_open(parent)
+            except OSError:
+                self._parent_fd = None  # an old kernel, a sandbox, or a parent that has just died: look at its id
+            else:
+                self._loop.add_reader(self._parent_fd, self._parent_died)
+                if os.getppid() != parent:
+                    self._parent_died()  # it died before the descriptor was opened
+                return
+        if hasattr(os, "getppid"):
+            self._loop.call_later(_POLL_SECONDS, self._poll, parent)
+
+    def _poll(self, parent: int) -> None:
+        if os.getppid() != parent:
+            self._parent_died()
+            return
+        self._loop.call_later(_POLL_SECONDS, self._poll, parent)
+
+    def _parent_died(self) -> None:
+        if self._parent_fd is not None:
+            self._loop.remove_reader(self._parent_fd)
+            os.close(self._parent_fd)
+            self._parent_fd = None
+        self._on_leave("the host has gone")
