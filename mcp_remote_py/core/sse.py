@@ -60,8 +60,10 @@ class EventLines:
         if self._at_start:
             self._at_start = False
             line = line.removeprefix(b"\xef\xbb\xbf")
-        if not line or line.startswith(b":"):
-            self._size = 0  # a blank line ends the event; a comment belongs to none
+        if not line:
+            self._size = 0  # a blank line ends the event
+        elif line.startswith(b":"):
+            self._size -= len(line)  # a comment belongs to no event; the lines before it are still kept
         return line.decode("utf-8")
 
 

@@ -31,6 +31,11 @@ def wants_priming_event(revision: str | None) -> bool:
     return revision is not None and _at_least(revision, "2025-11-25")
 
 
+def wants_version_header(revision: str | None) -> bool:
+    """Whether each HTTP request after `initialize` names the revision: from 2025-06-18 on."""
+    return revision is not None and _at_least(revision, "2025-06-18")
+
+
 def _at_least(revision: str, floor: str) -> bool:
     """Revisions are ISO dates, so text order is time order; this function is the only place that knows."""
     return revision >= floor

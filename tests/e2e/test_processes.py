@@ -182,7 +182,8 @@ async def test_a_bridge_leaves_when_its_parent_is_killed_though_its_input_stays_
         assert parent.stdout is not None
         child = psutil.Process(int(await parent.stdout.readline()))
         os.write(write, b'{"jsonrpc":"2.0","id":1,"method":"initialize","params":{}}\n')
-        await remote.until(1, "initialize")
+        os.write(write, b'{"jsonrpc":"2.0","method":"notifications/initialized"}\n')
+        await remote.until(1, "notifications/initialized")  # so the answer, and with it the session, is known
         parent.kill()
         await parent.wait()
         with contextlib.suppress(psutil.NoSuchProcess):

@@ -50,7 +50,7 @@ _HINTS = {
     413: "Send less in one call, or raise the server's limit for request bodies.",
     431: "Remove or shorten headers given with --header or --header-file.",
 }
-_REFUSED_TOKEN = (
+_RENEW = (
     "A token was sent: it is wrong, expired or meant for another server. "
     "Renew it in MCP_AUTH_TOKEN, --header or --header-file."
 )
@@ -68,7 +68,7 @@ def fault_of(reply: Reply, *, with_token: bool) -> Fault:
     """Return the fault that a status means by itself. `with_token`: an `Authorization` header had been sent."""
     if reply.status == 401:
         if with_token:
-            return SignInNeeded(f"{reply.host} refused the token (HTTP 401)", hint=_REFUSED_TOKEN, http_status=401)
+            return SignInNeeded(f"{reply.host} refused the token (HTTP 401)", hint=_RENEW, http_status=401)
         return SignInNeeded(f"{reply.host} asks for a sign-in (HTTP 401)", http_status=401)
     if wants_more_scope(reply):
         scope = _SCOPE.search(reply.challenge)

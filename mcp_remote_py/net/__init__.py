@@ -1,0 +1,1 @@
+"""How bytes reach a host. Knows no MCP. Nothing is imported here: each file costs what it loads."""

@@ -1,0 +1,212 @@
+"""HTTP+SSE of 2024-11-05: one GET stream brings everything, messages go by POST to the endpoint that it names.
+
+The stream is the session: when it ends, the link is over. What the server names as endpoint must lie on the origin
+that the user named.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+
+from mcp_remote_py.core import message as msg
+from mcp_remote_py.core import versions
+from mcp_remote_py.core.errors import Fault, Interrupted, PeerBroke, TimedOut
+from mcp_remote_py.core.http.answers import Asked, Body, judge_post, named
+from mcp_remote_py.core.http.exchange import Exchange
+from mcp_remote_py.core.http.headers import (
+    PROTOCOL_VERSION,
+    TO_LISTEN,
+    TO_POST,
+    Headers,
+    is_events,
+    is_json,
+    is_visible_ascii,
+)
+from mcp_remote_py.core.http.origins import is_same_origin, resolve, without_query
+from mcp_remote_py.core.http.statuses import fault_of
+from mcp_remote_py.core.link import Deliver, Traits
+from mcp_remote_py.core.message import Invalid, Key, Kind, Message
+from mcp_remote_py.net.http import Response, let_end
+from mcp_remote_py.settings import Limits, Target, Timeouts, Tls
+from mcp_remote_py.transports.event_stream import Event, EventStream
+from mcp_remote_py.transports.incoming import messages_in
+from mcp_remote_py.transports.remote import Remote
+
+_LOG = logging.getLogger("mcp_remote_py.transports.sse")
+
+
+class HttpSse:
+    """See the module's text, and `core.link`. Events before the endpoint's are kept for `listen`."""
+
+    traits = Traits(streams_per_exchange=False)
+
+    def __init__(self, remote: Remote, limits: Limits) -> None:
+        self._remote = remote
+        self._limit = limits.message
+        self._deliver: Deliver
+        self._stack = AsyncExitStack()
+        self._events: EventStream | None = None
+        self._early: list[Event] = []
+        self._endpoint = ""
+        self._greeting: Key | None = None
+        self._version: str | None = None
+        self._listening = False
+        self._closed = False
+
+    async def open(self, deliver: Deliver) -> None:
+        """Open the stream and wait for the endpoint, within the connect time."""
+        self._deliver = deliver
+        await self._remote.open()
+        try:
+            async with asyncio.timeout(self._remote.connect_timeout):
+                self._events = await self._open_stream()
+                self._endpoint = await self._await_endpoint(self._events)
+        except TimeoutError:
+            await self._stack.aclose()
+            within = f" within {self._remote.connect_timeout:g} s"
+            raise TimedOut(
+                f"{self._remote.host} opened no event stream with an endpoint{within}",
+                hint="Check that the URL is the server's SSE address (often it ends in /sse); "
+                "--connect-timeout allows for more time.",
+                may_have_run=False,
+            ) from None
+        except BaseException:
+            await self._stack.aclose()
+            raise
+
+    async def _open_stream(self) -> EventStream:
+        request = self._remote.request("GET", self._remote.url, TO_LISTEN)
+        response = await self._stack.enter_async_context(request)
+        reply = self._remote.reply(response)
+        if not 200 <= reply.status < 300:
+            raise fault_of(reply, with_token=self._remote.with_token)
+        if not is_events(reply.content_type):
+            raise PeerBroke(
+                f"{self._remote.host} answered with {named(reply.content_type)} instead of an event stream "
+                f"(HTTP {reply.status})",
+                hint="Check that the URL is the server's SSE address (often it ends in /sse).",
+                may_have_run=False,
+                http_status=reply.status,
+            )
+        return EventStream(response.chunks(), self._limit, self._remote.host)
+
+    async def _await_endpoint(self, events: EventStream) -> str:
+        try:
+            async for event in events:
+                if event.name == "endpoint":
+                    return self._checked(event.data)
+                self._early.append(event)
+                if len(self._early) > 100:
+                    break
+        except Interrupted:
+            pass  # as for a stream that ended in order: it named no endpoint
+        raise PeerBroke(
+            f"{self._remote.host} opened an event stream that names no endpoint",
+            hint="Perhaps the server speaks Streamable HTTP: try --transport http-only.",
+            may_have_run=False,
+            http_status=200,
+        )
+
+    def _checked(self, reference: str) -> str:
+        try:
+            endpoint = resolve(self._remote.url, reference.strip())
+        except ValueError:
+            raise PeerBroke(f"{self._remote.host} named an endpoint that cannot be read", may_have_run=False) from None
+        if not is_same_origin(self._remote.url, endpoint):
+            raise PeerBroke(
+                f"{self._remote.host} named an endpoint on another server: {without_query(endpoint)}",
+                hint="Credentials are never sent to another server. If the server stands behind a proxy, "
+                "it may need to be told its public URL.",
+                may_have_run=False,
+            )
+        return endpoint
+
+    # --- Out ---------------------------------------------------------------------------------------------------
+
+    async def send(self, message: Message, written: Callable[[], None] | None = None) -> None:
+        is_request = message.kind is Kind.REQUEST
+        if is_request and message.method == "initialize":
+            self._greeting, self._version = message.key, None
+        async with self._remote.request("POST", self._endpoint, self._own(), message.raw, written) as response:
+            reply = self._remote.reply(response)
+            accepted = 200 <= reply.status < 300  # the answer to a request comes on the stream
+            asked = Asked(is_request and not accepted, in_session=True, with_token=self._remote.with_token)
+            verdict = judge_post(reply, asked)
+            if verdict.body is Body.ERROR and await self._read_error(message, response):
+                return
+            if verdict.fault is None:
+                if is_request and is_json(reply.content_type):
+                    await self._read_early_answer(message, response)
+                else:
+                    await let_end(response.chunks())
+                return
+        raise verdict.fault
+
+    def _own(self) -> Headers:
+        if versions.wants_version_header(self._version):
+            return (*TO_POST, (PROTOCOL_VERSION, self._version or ""))
+        return TO_POST
+
+    async def _read_early_answer(self, request: Message, response: Response) -> None:
+        """Some servers put the answer into the answer to the POST, where this wire does not expect it."""
+        try:
+            answer = msg.parse_one(await response.read(self._limit))
+        except (Invalid, Fault):
+            return  # it was only an acknowledgement; the answer comes on the stream
+        if answer.is_answer and answer.id is not None and answer.key == request.key:
+            await self._hand_on(answer)
+
+    async def _read_error(self, request: Message, response: Response) -> bool:
+        """Hand on the JSON-RPC error in the body of a 4xx or 5xx. Returns whether there was one."""
+        try:
+            error = Exchange(request, self._remote.host).read_error(await response.read(self._limit))
+        except Fault:
+            return False  # the status has been read, and says enough
+        if error is None:
+            return False
+        await self._hand_on(error)
+        return True
+
+    # --- In ----------------------------------------------------------------------------------------------------
+
+    async def listen(self) -> None:
+        if self._events is None or self._listening or self._closed:
+            raise Interrupted(f"the stream of {self._remote.host} is not open", may_have_run=False)
+        self._listening = True
+        try:
+            for event in self._early:
+                await self._take(event)
+            self._early.clear()
+            async for event in self._events:
+                await self._take(event)
+        finally:
+            await self._stack.aclose()
+        raise Interrupted(f"{self._remote.host} ended the event stream")
+
+    async def _take(self, event: Event) -> None:
+        if event.name == "endpoint":
+            self._endpoint = self._checked(event.data)
+        elif event.is_message:
+            for message in messages_in(event.data.encode("utf-8"), self._remote.host):
+                await self._hand_on(message)
+
+    async def _hand_on(self, message: Message) -> None:
+        if message.kind is Kind.RESULT and message.key == self._greeting:
+            version = message.result.get("protocolVersion")
+            self._version = version if isinstance(version, str) and is_visible_ascii(version, 64) else None
+            self._greeting = None
+        await self._deliver(message, None)
+
+    async def close(self) -> None:
+        self._closed = True
+        await self._remote.close()
+        if not self._listening:
+            await self._stack.aclose()
+
+
+def make_link(target: Target, timeouts: Timeouts, tls: Tls, limits: Limits) -> HttpSse:
+    """Return a link to this server."""
+    return HttpSse(Remote(target, timeouts, tls), limits)

@@ -1,0 +1,217 @@
+"""The console script `mcp-remote-server`: argument vector in, exit code out. No policy; the server is imported on use.
+
+Exit codes: 0 stopped in order; 2 the configuration cannot work; 128 + n ended at once by a second signal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn, TextIO
+
+from mcp_remote_py import __version__
+from mcp_remote_py.core import options
+from mcp_remote_py.core.errors import ConfigError
+from server_stub import settings
+
+PROGRAM = "mcp-remote-server"
+_SHARED_GRACE = 4.0
+PATHS = "(/mcp /sse /ws /health)"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the console script."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    _speak_utf8(sys.stderr)
+    try:
+        configured = read_settings(arguments, os.environ)
+        if configured is None:
+            return 0
+        for library in ("aiohttp", *(("jwt",) if configured.auth.jwt else ())):
+            if importlib.util.find_spec(library) is None:
+                raise ConfigError(f"{library} is not installed. Type: pip install 'mcp-remote-py[server]'")
+        return _serve(configured)
+    except ConfigError as error:
+        sys.stderr.write(f"{PROGRAM}: {error}\n")
+        return ConfigError.exit_code
+
+
+def _serve(configured: settings.ServeSettings) -> int:
+    import asyncio
+
+    from mcp_remote_py import log
+    from mcp_remote_py.core.redact import Redactor
+
+    redactor = Redactor()
+    for secret in configured.secrets:
+        redactor.add(secret)
+    handler = log.set_up(PROGRAM, configured.log_level, redactor)
+    try:
+        asyncio.run(_run(configured))
+    finally:
+        handler.drain(0.5)
+    return 0
+
+
+async def _run(configured: settings.ServeSettings) -> None:
+    from server_stub.app import run
+    from server_stub.backends.handler import connect_handler
+
+    if configured.child is None:
+        await run(configured, connect_handler(_handler(configured)), _announce)
+        return
+    from server_stub.backends.process import ProcessLink, connect_process
+    from server_stub.backends.shared import shared_connect
+
+    spec = _spec(configured.child, configured.limits.body)
+    if not configured.stateless:
+        await run(configured, connect_process(spec), _announce)
+        return
+    # A shared child is stopped after the server: together they must keep to what a stop may take.
+    timing = configured.timing._replace(grace=min(configured.timing.grace, _SHARED_GRACE))
+    async with shared_connect(lambda: ProcessLink(spec)) as connect:
+        await run(configured._replace(timing=timing), connect, _announce)
+
+
+def _spec(child: settings.Child, message_limit: int) -> Any:
+    from server_stub.children import ServerSpec
+
+    return ServerSpec(
+        command=child.command,
+        shell=child.shell,
+        env=child.env,
+        cwd=child.cwd,
+        pass_environment=child.pass_environment,
+        hidden_variables=frozenset(child.hidden_variables),
+        message_limit=message_limit,
+    )
+
+
+def _handler(configured: settings.ServeSettings) -> Any:
+    """Return the Python function that answers. Raises `ConfigError` where it cannot be found."""
+    if configured.demo:
+        from server_stub.demo import server
+
+        return server
+    name, colon, attribute = (configured.handler or "").partition(":")
+    if not colon or not name or not attribute:
+        raise ConfigError(f"--handler: {configured.handler!r} is not package.module:callable.")
+    sys.path.insert(0, os.getcwd())  # a console script does not look there by itself, and `python -m` does
+    try:
+        found: Any = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"--handler: there is no module {error.name!r} here or among the installed ones.") from None
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            raise ConfigError(f"--handler: {name} has no {attribute}.{options.did_you_mean(part, dir(found))}")
+        found = getattr(found, part)
+    if not callable(found):
+        raise ConfigError(f"--handler: {configured.handler} is a {type(found).__name__}, which cannot be called.")
+    return found
+
+
+def _announce(url: str) -> None:
+    """Say where the server listens. Not a log line: whoever starts the server waits for it, at any --log-level."""
+    sys.stderr.write(f"{PROGRAM}: listening on {url} {PATHS}\n")
+    sys.stderr.flush()
+
+
+# --- Arguments -------------------------------------------------------------------------------------------------------
+
+
+def read_settings(arguments: list[str], environ: Mapping[str, str]) -> settings.ServeSettings | None:
+    """Parse the command line and the environment. None: `--help` or `--version` was asked for, and answered.
+
+    Raises `ConfigError`.
+    """
+    command: tuple[str, ...] | None = None
+    if "--" in arguments:
+        at = arguments.index("--")
+        arguments, command = arguments[:at], tuple(arguments[at + 1 :])
+    parser = _parser()
+    parsed, unknown = parser.parse_known_args(arguments)
+    if parsed.help:
+        _speak_utf8(sys.stdout)
+        parser.print_help(sys.stdout)
+        return None
+    if parsed.version:
+        sys.stdout.write(f"{PROGRAM} {__version__}\n")
+        return None
+    given: settings.Given = parsed.given or {}
+    if unknown:
+        raise ConfigError(_unexpected(unknown, is_stdio="stdio" in given and command is None))
+    resolved = options.resolve(settings.OPTIONS, settings.with_lists(given, environ), environ)
+    return settings.build(command, resolved, settings.Inputs(environ, _read_text))
+
+
+def _unexpected(words: list[str], *, is_stdio: bool) -> str:
+    if is_stdio and not words[0].startswith("-"):
+        return f"The command of --stdio stands behind `--`. Type for example:\n  {settings.EXAMPLE}"
+    flag = next((word.partition("=")[0] for word in words if word.startswith("-")), None)
+    if flag is None:
+        return f"{words[0]!r} was not expected here. (--help lists all flags)"
+    known = [spelling for option in settings.OPTIONS for spelling in option.flags]
+    return f"unknown flag {flag}.{options.did_you_mean(flag, [*known, '--help', '--version'])} (--help lists all)"
+
+
+class _Collect(argparse.Action):
+    """Notes (flag, text) under the option's name, so that the table, not argparse, decides what it means."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        given: settings.Given = namespace.given or {}
+        given.setdefault(self.dest, []).append((option_string or self.dest, values if isinstance(values, str) else "1"))
+        namespace.given = given
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message} (--help lists all flags)")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog=PROGRAM,
+        usage=f"{PROGRAM} --stdio [options] -- CMD ARGS...\n       {PROGRAM} --handler MODULE:NAME [options]\n"
+        f"       {PROGRAM} --demo [options]",
+        description="Serves an MCP server over Streamable HTTP (/mcp), HTTP+SSE (/sse) and WebSocket (/ws).",
+        epilog="Environment: PORT, CORS_ORIGINS (comma-separated), and MCP_REMOTE_SERVER_<FLAG> for most flags; "
+        "a flag wins over a variable. Exit codes: 0 stopped in order, 2 the configuration cannot work.",
+        add_help=False,
+        allow_abbrev=False,
+    )
+    groups: dict[str, argparse._ArgumentGroup] = {}
+    for option in settings.OPTIONS:
+        if option.group not in groups:
+            groups[option.group] = parser.add_argument_group(option.group)
+        text = option.help.replace("%", "%%")
+        if option.sets is None:
+            groups[option.group].add_argument(
+                *option.flags, dest=option.name, action=_Collect, metavar=option.metavar, help=text
+            )
+        else:
+            groups[option.group].add_argument(*option.flags, dest=option.name, action=_Collect, nargs=0, help=text)
+    about = parser.add_argument_group("about")
+    about.add_argument("--help", "-h", action="store_true", help="show this text")
+    about.add_argument("--version", "-V", action="store_true", help="show the version")
+    parser.set_defaults(given=None)
+    return parser
+
+
+def _read_text(path: str) -> str:
+    with open(os.path.expanduser(path), encoding="utf-8-sig") as file:
+        return file.read()
+
+
+def _speak_utf8(stream: TextIO | None) -> None:
+    """Messages for people may name any host or file: no code page may turn them into an exception."""
+    if stream is not None and hasattr(stream, "reconfigure"):
+        stream.reconfigure(encoding="utf-8", errors="backslashreplace")

@@ -1,0 +1,75 @@
+"""Signals to a child and everything it started. Knows process ids, nothing of MCP.
+
+POSIX: the child leads its own session and process group, whose id is its own pid; signals go to the group. A process
+that leaves the group on purpose (`setsid`) leaves our reach. Windows: the child leads a console process group; the
+hard end is `taskkill /T`, which walks the tree of parents while the leader is still there.
+
+A pid may be used again once the last member of its group is gone, so nothing here is called after that was seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from typing import Any
+
+
+def spawn_options() -> dict[str, Any]:
+    """Return the keyword arguments that make a new process the leader of its own group."""
+    if sys.platform == "win32":
+        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
+    return {"start_new_session": True}
+
+
+def is_alive(leader: int) -> bool:
+    """Whether the group still has a member. On Windows that cannot be asked, and the answer is no."""
+    if sys.platform == "win32":
+        return False
+    _reap(leader)
+    try:
+        os.killpg(leader, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # macOS says so of a group of zombies; nothing in it can be signalled
+        return False
+    return True
+
+
+def ask_to_end(leader: int) -> None:
+    """Send SIGTERM (Windows: CTRL_BREAK) to the group."""
+    try:
+        if sys.platform == "win32":
+            os.kill(leader, signal.CTRL_BREAK_EVENT)
+        else:
+            os.killpg(leader, signal.SIGTERM)
+    except OSError:
+        pass  # the group is gone, which is what was wanted
+
+
+async def end(leader: int) -> None:
+    """Kill the group at once: SIGKILL, on Windows `taskkill /T /F`."""
+    if sys.platform == "win32":
+        quiet = asyncio.subprocess.DEVNULL
+        killer = await asyncio.create_subprocess_exec(
+            "taskkill", "/T", "/F", "/PID", str(leader), stdin=quiet, stdout=quiet, stderr=quiet
+        )
+        await killer.wait()
+    else:
+        try:
+            os.killpg(leader, signal.SIGKILL)
+        except OSError:
+            pass  # the group is gone, which is what was wanted
+
+
+def _reap(leader: int) -> None:
+    """Collect dead members that became our children: as process 1 of a container, orphans come to us."""
+    if sys.platform == "win32":
+        return
+    try:
+        while os.waitpid(-leader, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        pass  # none of them is ours, which is the usual case

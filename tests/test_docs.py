@@ -1,0 +1,61 @@
+"""The texts for people: generated pages are fresh, links lead somewhere, README's commands can be found."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.support.reference_pages import DOCS, PAGES
+
+ROOT = DOCS.parent
+TEXTS = sorted(path.relative_to(ROOT).as_posix() for path in [*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
+_LINK = re.compile(r"\[[^\]]*\]\((?!https?://)([^)#\s]+)?(?:#([^)\s]+))?\)")
+_HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+_CODE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+
+
+def _prose(path: Path) -> str:
+    return _CODE.sub("", path.read_text(encoding="utf-8"))
+
+
+def _anchors(path: Path) -> set[str]:
+    """Return the anchors that headings get when the page is rendered."""
+    headings = _HEADING.findall(_prose(path))
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_generated_page_says_what_the_code_says(page: str) -> None:
+    assert (DOCS / page).read_text(encoding="utf-8") == PAGES[page](), "run: python -m tests.support.reference_pages"
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_every_link_of_a_page_leads_somewhere(text: str) -> None:
+    path = ROOT / text
+    broken = []
+    for target, anchor in _LINK.findall(_prose(path)):
+        file = path.parent / target if target else path
+        if not file.exists() or (anchor and anchor not in _anchors(file)):
+            broken.append(f"{target}#{anchor}")
+    assert broken == []
+
+
+@pytest.mark.parametrize("page", [text for text in TEXTS if text.startswith("docs/") and text != "docs/index.md"])
+def test_the_index_leads_to_every_page(page: str) -> None:
+    index = DOCS / "index.md"
+    linked = {(DOCS / target).resolve() for target, _ in _LINK.findall(_prose(index))}
+    assert (ROOT / page).resolve() in linked
+
+
+@pytest.mark.parametrize("name", ["demo", "test"])
+def test_the_readme_marks_its_command(name: str) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    match = re.search(rf"^<!-- command: {name} -->\n```sh\n([^`]+)\n```$", readme, re.MULTILINE)
+    assert match is not None
+    assert "\n" not in match.group(1), "one command is one line"
+
+
+def test_the_readme_is_one_screen() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 80
