@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import secrets
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -53,7 +52,7 @@ class Bridge:
         self._log = log
         self._relay = Relay(
             settings.strategy,
-            private_id=f"mcp-remote-py-{secrets.token_hex(16)}",
+            private_id=f"mcp-remote-py-{os.urandom(16).hex()}",
             timeout=settings.timeouts.request,
             in_flight_limit=settings.limits.in_flight,
             message_limit=settings.limits.message,

@@ -126,9 +126,9 @@ def shape_of(annotation: Any) -> Shape:
     """Return the shape of an annotation. Raises TypeError for one that has none."""
     if annotation in (inspect.Parameter.empty, Any, object):
         return Shape({}, _as_it_is)
-    if annotation in _SCALARS:
-        return _SCALARS[annotation]
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is None and annotation in _SCALARS:
+        return _SCALARS[annotation]
     if origin is Annotated:
         inner = shape_of(arguments[0])
         texts = [text for text in arguments[1:] if isinstance(text, str)]

@@ -171,7 +171,7 @@ def _broken_head(error: Exception, where: _Where) -> Fault:
     )
 
 
-def _unsendable(_error: Exception, where: _Where) -> Fault:
+def _unsendable(_error: Exception | None, where: _Where) -> Fault:
     return Unreachable(
         f"the request to {where.host} cannot be written as HTTP",
         hint="Check the URL, and the names and values given with --header or --header-file.",
@@ -269,14 +269,18 @@ class _HttpxPort:
         if self._closed:
             raise Interrupted(f"the connection to {where.host} has been closed from this side", may_have_run=False)
         try:
-            built = self._build(request)
+            origin = origin_of(request.url)
+        except ValueError:
+            raise _unsendable(None, where) from None
+        try:
+            built = self._build(request, self._cookies.get(origin))
             answer = await self._transport.handle_async_request(built)
         except _FOREIGN as error:
             raise translate(error, where) from None
         try:
             if "set-cookie" in answer.headers:
                 answer.request = built
-                self._cookies.setdefault(origin_of(request.url), httpx.Cookies()).extract_cookies(answer)
+                self._cookies.setdefault(origin, httpx.Cookies()).extract_cookies(answer)
             yield _HttpxResponse(answer, where._replace(head_was_read=True))
         finally:
             await self._release(answer)
@@ -285,7 +289,7 @@ class _HttpxPort:
         self._closed = True
         await self._transport.aclose()
 
-    def _build(self, request: Request) -> httpx.Request:
+    def _build(self, request: Request, jar: httpx.Cookies | None) -> httpx.Request:
         url = httpx.URL(request.url)
         headers = [(b"Host", url.netloc), (b"Accept-Encoding", codings.ACCEPTED.encode("ascii"))]
         if request.body or request.method == "POST":
@@ -298,7 +302,6 @@ class _HttpxPort:
             stream=_Body(request.body, request.written),
             extensions=self._extensions,
         )
-        jar = self._cookies.get(origin_of(request.url)) if self._cookies else None
         if jar and not has(request.headers, "cookie"):
             jar.set_cookie_header(built)
         return built
