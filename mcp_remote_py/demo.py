@@ -83,7 +83,8 @@ def _converse(bridge: _Child) -> None:
     _say(f"  tools/list  {', '.join(tools)}")
     text = "Grüße, 世界"
     _expect("echo", _text(bridge.call("echo", {"text": text})), text)
-    _expect("add", _text(bridge.call("add", {"a": 2, "b": 40})), "42")
+    total = bridge.call("add", {"a": 2, "b": 40}).get("structuredContent", {}).get("sum")
+    _expect("add", f"2 + 40 = {total}", "2 + 40 = 42")
     bridge.call("slow", {"seconds": 0.3}, "demo")
     if not bridge.progress:
         raise _Failed("slow brought no progress notification")

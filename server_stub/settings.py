@@ -107,6 +107,10 @@ class ServeSettings(NamedTuple):
     secrets: tuple[str, ...] = ()
     """Values that may never appear in a log or an error."""
 
+    def __repr__(self) -> str:
+        what = self.handler or ("a child" if self.child else "the demo" if self.demo else "a backend")
+        return f"ServeSettings({what} on {self.host}:{self.port}, {self.auth!r})"
+
 
 def check(settings: ServeSettings) -> ServeSettings:
     """Return the settings with their parts agreeing. Raises `ConfigError` for what would be unsafe or cannot work."""

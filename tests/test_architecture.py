@@ -72,6 +72,7 @@ JSON_USERS: dict[str, str] = {
     "mcp_remote_py/core/message.py": "decodes and encodes every message",
     "mcp_remote_py/core/redact.py": "spells secrets as JSON escapes them",
     "mcp_remote_py/demo.py": "plays a host, which makes messages of its own",
+    "server_stub/core/access.py": "reads the first message of a WebSocket client, a token, which is no JSON-RPC",
 }
 """The files that may import json, with the reason. A relay that decodes elsewhere rebuilds what it should carry."""
 
@@ -79,6 +80,7 @@ ENVIRONMENT_READERS: dict[str, str] = {
     "mcp_remote_py/cli.py": "reads the settings, once",
     "server_stub/cli.py": "reads the settings, once",
     "mcp_remote_py/demo.py": "hands it on to the two programs that it starts",
+    "server_stub/serving.py": "RemoteMCPServer takes its token from there, as the programs written for it expect",
     "server_stub/children.py": "hands the SDK's default set on to the children",
 }
 """The files that may read the environment, with the reason."""

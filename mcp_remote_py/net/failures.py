@@ -77,8 +77,8 @@ def causes(error: BaseException) -> Iterator[BaseException]:
     waiting, seen = [error], set[int]()
     while waiting:
         current = waiting.pop(0)
-        if id(current) in seen:
-            continue
+        if id(current) in seen or isinstance(current, ssl.SSLWantReadError | ssl.SSLWantWriteError):
+            continue  # the latter two only say that TLS waits for more bytes
         seen.add(id(current))
         yield current
         if isinstance(current, BaseExceptionGroup):

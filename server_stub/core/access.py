@@ -50,7 +50,7 @@ def bare_host(host: str) -> str:
 def split_host(header: str) -> tuple[str, str] | None:
     """Return host and port (or nothing) of a Host header; None where it is malformed."""
     header = header.strip()
-    match = re.fullmatch(r"(\[[0-9a-fA-F:.%]+\]|[^:/?#@\s\[\]]+)(?::(\d{1,5}))?", header)
+    match = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^:/?#@\s\[\]]+)(?::(\d{1,5}))?", header)
     if match is None:
         return None
     return bare_host(match.group(1)), match.group(2) or ""

@@ -49,6 +49,7 @@ class ScriptedLink:
         self.may_open.set()
         self.may_close = asyncio.Event()
         self.may_close.set()
+        self.reply: Callable[[Message], Message | None] = self._answer_at_once
         self._named = named
         self._version = version
         self._news = asyncio.Condition()
@@ -79,13 +80,13 @@ class ScriptedLink:
         if message_.kind is not Kind.REQUEST:
             return
         over = self._over.setdefault(message_.key, asyncio.Event())
-        answer = self.answer_at_once(message_)
+        answer = self.reply(message_)
         if answer is not None:
             await self.say(answer, message_.key if self._named else None)
         elif self._named:
             await over.wait()
 
-    def answer_at_once(self, request: Message) -> Message | None:
+    def _answer_at_once(self, request: Message) -> Message | None:
         assert request.id is not None
         if request.method == "initialize":
             return initialized(request, self._version)
@@ -173,7 +174,7 @@ async def eventually(condition: Callable[[], bool], what: str = "the condition")
     """Wait for what has no event of its own."""
     try:
         async with asyncio.timeout(SECONDS):
-            while not condition():
+            while not condition():  # noqa: ASYNC110  (there is no event to wait for)
                 await asyncio.sleep(0.005)
     except TimeoutError:
         raise AssertionError(f"{what} did not come true") from None

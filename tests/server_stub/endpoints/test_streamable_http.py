@@ -72,7 +72,7 @@ async def test_the_initialize_result_carries_a_session_id_of_visible_ascii() -> 
 async def test_an_initialize_that_fails_opens_no_session() -> None:
     def refusing(peer: Any) -> ScriptedLink:
         link = ScriptedLink(peer)
-        link.answer_at_once = lambda one: message.error(one.id, -32602, "no")  # type: ignore[method-assign]
+        link.reply = lambda one: message.error(one.id, -32602, "no")
         return link
 
     backends = Backends(refusing)
@@ -861,7 +861,7 @@ async def test_a_client_that_goes_away_before_it_knows_its_session_leaves_none_b
 
         def mute(peer: Any) -> ScriptedLink:
             link = ScriptedLink(peer)
-            link.answer_at_once = lambda _: None  # type: ignore[method-assign]
+            link.reply = lambda _: None
             return link
 
         backends._make = mute

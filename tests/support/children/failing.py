@@ -1,0 +1,8 @@
+"""Says on stderr why it cannot start, the variable SECRET included, and exits with status 3."""
+
+import os
+import sys
+
+sys.stderr.write("Traceback (most recent call last):\n")
+sys.stderr.write("\x1b[31mConfigurationError\x1b[0m: the key %s is not valid\n" % os.environ.get("SECRET", "(none)"))
+sys.exit(3)
