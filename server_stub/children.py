@@ -218,6 +218,18 @@ class Child:
 
         To be awaited once. Cancelling it leaves the child running: `stop` ends it.
         """
+        if self._wanted:
+            await self._listen(heard)
+        else:
+            await self.stop()  # which is under way, and reads what is still to come
+        self._transport.close()
+        self._over.set()
+        fault = self.down()
+        if self._wanted:
+            logger.warning("%s (pid %d): %s", self._spec.name, self.pid, fault)
+        return fault
+
+    async def _listen(self, heard: Heard) -> None:
         self._running = True
         try:
             async with asyncio.TaskGroup() as group:
@@ -226,12 +238,6 @@ class Child:
                 group.create_task(self._watch())
         finally:
             self._running = False
-        self._transport.close()
-        self._over.set()
-        fault = self.down()
-        if self._wanted:
-            logger.warning("%s (pid %d): %s", self._spec.name, self.pid, fault)
-        return fault
 
     async def _watch(self) -> None:
         await self._exited.wait()
@@ -296,6 +302,7 @@ class Child:
             await asyncio.sleep(0)  # a flood must not starve the loop: a read of waiting bytes never yields
         for line in framer.finish():
             self._stderr_line(line)
+        self._say_what_was_left_out()
 
     def _stderr_line(self, line: bytes | Oversize) -> None:
         raw = line.head if isinstance(line, Oversize) else line
@@ -305,10 +312,13 @@ class Child:
         """Log one line of the child's output, unless it floods the log. Returns the line as it may be shown."""
         text = printout.shown(raw[:_STDERR_LINE], self._redactor)
         if logger.isEnabledFor(level) and self._budget.spend(asyncio.get_running_loop().time()):
-            if left_out := self._budget.left_out():
-                logger.warning("%s: %d lines of output are not logged, there were too many", self._spec.name, left_out)
+            self._say_what_was_left_out()
             logger.log(level, "%s %s: %s", self._spec.name, stream, text)
         return text
+
+    def _say_what_was_left_out(self) -> None:
+        if left_out := self._budget.left_out():
+            logger.warning("%s: %d lines of output are not logged, there were too many", self._spec.name, left_out)
 
     # --- Ending ------------------------------------------------------------------------------------------------
 

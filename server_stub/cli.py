@@ -93,9 +93,9 @@ def _spec(child: settings.Child, message_limit: int) -> Any:
 def _handler(configured: settings.ServeSettings) -> Any:
     """Return the Python function that answers. Raises `ConfigError` where it cannot be found."""
     if configured.demo:
-        from server_stub.demo import server
+        from server_stub.demo import make_demo
 
-        return server
+        return make_demo()
     name, colon, attribute = (configured.handler or "").partition(":")
     if not colon or not name or not attribute:
         raise ConfigError(f"--handler: {configured.handler!r} is not package.module:callable.")
@@ -167,6 +167,7 @@ class _Collect(argparse.Action):
         values: Any,
         option_string: str | None = None,
     ) -> None:
+        del parser  # argparse hands it over; there is no use for it
         given: settings.Given = namespace.given or {}
         given.setdefault(self.dest, []).append((option_string or self.dest, values if isinstance(values, str) else "1"))
         namespace.given = given

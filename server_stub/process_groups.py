@@ -25,7 +25,10 @@ def spawn_options() -> dict[str, Any]:
 
 
 def is_alive(leader: int) -> bool:
-    """Whether the group still has a member. On Windows that cannot be asked, and the answer is no."""
+    """Whether the group still has a member that runs. On Windows that cannot be asked, and the answer is no.
+
+    The leader must have been waited for before: its dead body would be taken for an orphan's.
+    """
     if sys.platform == "win32":
         return False
     _reap(leader)
@@ -35,7 +38,21 @@ def is_alive(leader: int) -> bool:
         return False
     except PermissionError:  # macOS says so of a group of zombies; nothing in it can be signalled
         return False
-    return True
+    return sys.platform != "linux" or _has_running_member(leader)
+
+
+def _has_running_member(leader: int) -> bool:
+    """Whether one of the group is no zombie: a process 1 that is slow to reap must not be waited for."""
+    for name in os.listdir("/proc"):
+        if name.isdecimal():
+            try:
+                with open(f"/proc/{name}/stat", "rb") as file:
+                    state, _parent, group = file.read().rpartition(b")")[2].split()[:3]
+            except (OSError, ValueError):
+                continue  # it has ended meanwhile
+            if int(group) == leader and state not in (b"Z", b"X"):
+                return True
+    return False
 
 
 def ask_to_end(leader: int) -> None:

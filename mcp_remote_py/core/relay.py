@@ -165,6 +165,8 @@ class Relay:
         unsent = {held.key for held in self._held if held.kind is Kind.REQUEST}
         self._held.clear()
         for key, pending in self._open.drain():
+            if pending.cancelled:
+                continue  # the host does not wait for it any more
             fault = ShuttingDown(f"the bridge is shutting down: {reason}", may_have_run=key not in unsent)
             commands += self._answered(key, pending, as_error(fault, pending.message.id))
         return commands

@@ -424,5 +424,5 @@ async def test_two_hundred_children_leave_no_process_and_no_descriptor() -> None
 
 def test_a_name_never_shows_arguments() -> None:
     assert ServerSpec(command=("/usr/bin/npx", "--key", "secret")).name == "npx"
-    assert ServerSpec(shell="KEY=secret server").name == "shell command"
+    assert ServerSpec((), "KEY=secret server").name == "shell command"
     assert os.sep not in ServerSpec(command=("/a/b",)).name

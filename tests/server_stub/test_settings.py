@@ -47,8 +47,10 @@ def test_the_command_stands_behind_two_dashes_whatever_it_is() -> None:
 def test_the_child_gets_what_was_given_for_it_and_our_secrets_are_named() -> None:
     env = {"T": "tok", "J": "a secret", "MCP_REMOTE_SERVER_GRACE": "3s"}
     found = read_settings(
-        ["--shell", "x | y", "--env", "A=1=2", "--env", "B=", "--pass-environment", "--cwd", "/tmp"]
-        + ["--auth-token-env", "T", "--jwt-secret-env", "J"],
+        [
+            *("--shell", "x | y", "--env", "A=1=2", "--env", "B=", "--pass-environment", "--cwd", "somewhere"),
+            *("--auth-token-env", "T", "--jwt-secret-env", "J"),
+        ],
         env,
     )
     assert found is not None
@@ -57,7 +59,7 @@ def test_the_child_gets_what_was_given_for_it_and_our_secrets_are_named() -> Non
     assert (child.shell, child.command) == ("x | y", ())
     assert child.env == (("A", "1=2"), ("B", ""))
     assert child.pass_environment
-    assert child.cwd == "/tmp"
+    assert child.cwd == "somewhere"
     assert {"T", "J", "MCP_REMOTE_SERVER_GRACE"} <= set(child.hidden_variables)
     assert {"tok", "a secret", "1=2"} <= set(found.secrets)
     assert found.timing.grace == 3.0

@@ -479,6 +479,10 @@ def test_leaving_answers_what_is_held_and_what_is_open_and_says_what_may_have_ru
     assert script.relay.is_quiet
 
 
+def test_leaving_says_nothing_about_what_the_host_cancelled() -> None:
+    greeted().client(call(5)).client(note("notifications/cancelled", requestId=5)).skip().stops().nothing()
+
+
 # --- The promise, under any interleaving ------------------------------------------------------------------------
 
 STRATEGIES = ("http-first", "sse-first", "http-only", "sse-only", "ws-only")

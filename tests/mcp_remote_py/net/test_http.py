@@ -248,6 +248,7 @@ PLAIN = b"\x00plain \xf0\x9f\x8c\x8d" * 1000
         ("deflate", _raw_deflate(PLAIN)),
         ("identity", PLAIN),
     ],
+    ids=["gzip", "two gzip members", "deflate", "deflate without its header", "identity"],
 )
 async def test_a_coded_body_comes_plain(port: HttpPort, coding: str, body: bytes) -> None:
     async def script(_: Seen, peer: Peer) -> None:
@@ -288,6 +289,7 @@ async def test_a_bomb_is_met_by_the_limit(port: HttpPort) -> None:
 @pytest.mark.parametrize(
     ("coding", "body"),
     [("gzip", gzip.compress(PLAIN)[:-9]), ("gzip", b"not gzip"), ("br", PLAIN), ("deflate", b"\x78\x9cnot zlib")],
+    ids=["cut", "no gzip", "not accepted", "no deflate"],
 )
 async def test_a_body_that_is_not_what_its_coding_says_is_interrupted(port: HttpPort, coding: str, body: bytes) -> None:
     async def script(_: Seen, peer: Peer) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,23 +16,23 @@ PEM = authority().cert_pem.bytes()
 OTHER = authority("another").cert_pem.bytes()
 DER = ssl.PEM_cert_to_DER_cert(PEM.decode())
 
-FORMS: dict[str, Callable[[], bytes]] = {
-    "pem": lambda: PEM,
-    "several": lambda: b"# my authorities\n" + OTHER + b"and the other one:\n" + PEM,
-    "crlf": lambda: PEM.replace(b"\n", b"\r\n"),
-    "bom": lambda: b"\xef\xbb\xbf" + PEM,
-    "utf-16": lambda: PEM.decode().encode("utf-16"),
-    "der": lambda: DER,
-    "no newline at the end": lambda: PEM.rstrip(),
-    "x509": lambda: PEM.replace(b" CERTIFICATE", b" X509 CERTIFICATE"),
-    "with a key beside it": lambda: b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n" + PEM,
+FORMS = {
+    "pem": PEM,
+    "several": b"# my authorities\n" + OTHER + b"and the other one:\n" + PEM,
+    "crlf": PEM.replace(b"\n", b"\r\n"),
+    "bom": b"\xef\xbb\xbf" + PEM,
+    "utf-16": PEM.decode().encode("utf-16"),
+    "der": DER,
+    "no newline at the end": PEM.rstrip(),
+    "x509": PEM.replace(b" CERTIFICATE", b" X509 CERTIFICATE"),
+    "with a key beside it": b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n" + PEM,
 }
 
 
 @pytest.fixture(params=list(FORMS))
 def bundle(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     path = tmp_path / "my certificates.cer"
-    path.write_bytes(FORMS[request.param]())
+    path.write_bytes(FORMS[request.param])
     return path
 
 
@@ -80,22 +79,22 @@ def test_the_context_verifies_names_and_certificates() -> None:
     assert type(context).__module__.startswith("truststore")
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        b"not a certificate",
-        b"-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n",
-        b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
-        b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
-        DER[:-1],
-        DER + b"x",
-        b"\x30\x82\x00\x05\x06\x03\x2a\x03\x04",  # begins as PKCS #7 does
-    ],
-)
-def test_a_file_without_a_certificate_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
+NO_CERTIFICATES = {
+    "nothing": b"",
+    "text": b"not a certificate",
+    "no base64": b"-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n",
+    "no certificate in it": b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+    "a key": b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
+    "cut": DER[:-1],
+    "too long": DER + b"x",
+    "pkcs7": b"\x30\x82\x00\x05\x06\x03\x2a\x03\x04",
+}
+
+
+@pytest.mark.parametrize("form", list(NO_CERTIFICATES))
+def test_a_file_without_a_certificate_is_refused_by_name(tmp_path: Path, form: str) -> None:
     path = tmp_path / "ca.pem"
-    path.write_bytes(content)
+    path.write_bytes(NO_CERTIFICATES[form])
     with pytest.raises(ConfigError, match="there is no certificate in this file") as caught:
         check_bundle(str(path))
     assert f"--ca-bundle {path}" in str(caught.value)

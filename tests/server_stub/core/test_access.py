@@ -69,8 +69,9 @@ def test_a_server_bound_to_every_address_accepts_the_address_of_the_connection_a
     doors = Doors(bound_host="0.0.0.0", hosts=("mcp.example",), public_url="https://public.example/x")
     for host in ("192.168.1.5", "192.168.1.5:8080", "mcp.example:8080", "public.example"):
         assert host_allowed(host, LAN, doors), host
-    for host in ("localhost", "127.0.0.1:8080", "192.168.1.6", "0.0.0.0", "evil.example", None, "", "::"):
+    for host in ("localhost", "127.0.0.1:8080", "192.168.1.6", "0.0.0.0", "evil.example", "", "::"):
         assert not host_allowed(host, LAN, doors), host
+    assert not host_allowed(None, LAN, doors)
     assert host_allowed("localhost:8080", LOCAL, doors)  # a connection that did not leave the machine
 
 

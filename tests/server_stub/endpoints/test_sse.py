@@ -43,24 +43,27 @@ async def test_the_first_event_is_the_endpoint_and_answers_come_on_the_stream() 
 
 
 async def test_posts_are_refused_by_what_is_wrong_with_them() -> None:
-    async with serving(Backends(), QUICK._replace(limits=Limits(body=1000))) as url, new_http() as http:
-        async with http.stream("GET", f"{url}/sse", headers={"Accept": "*/*"}) as response:
-            events = Events(response)
-            first = await events.next()
-            assert first is not None
-            where = url + first.data
-            missing = await http.post(f"{url}/messages", json=request(1, "ping"))
-            unknown = await http.post(f"{url}/messages?session_id=nobody", json=request(1, "ping"))
-            assert (missing.status_code, missing.json()["id"]) == (400, 1)
-            assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, -31004)
-            assert (await http.post(where, content="{", headers=JSON)).status_code == 400
-            assert (await http.post(where, content="{}")).status_code == 415
-            assert (await http.post(where, json=request(1, "echo", text="x" * 2000))).status_code == 413
-            assert (await http.post(where, json=[request(1, "ping")])).status_code == 202  # as 2025-03-26 is assumed
-            assert (await http.get(where)).status_code == 405
-            streamable = {**JSON, "Mcp-Session-Id": first.data.partition("=")[2]}
-            crossed = await http.post(f"{url}/mcp", json=request(1, "ping"), headers=streamable)
-            assert crossed.status_code == 404  # a session belongs to the wire that opened it
+    async with (
+        serving(Backends(), QUICK._replace(limits=Limits(body=1000))) as url,
+        new_http() as http,
+        http.stream("GET", f"{url}/sse", headers={"Accept": "*/*"}) as response,
+    ):
+        events = Events(response)
+        first = await events.next()
+        assert first is not None
+        where = url + first.data
+        missing = await http.post(f"{url}/messages", json=request(1, "ping"))
+        unknown = await http.post(f"{url}/messages?session_id=nobody", json=request(1, "ping"))
+        assert (missing.status_code, missing.json()["id"]) == (400, 1)
+        assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, -31004)
+        assert (await http.post(where, content="{", headers=JSON)).status_code == 400
+        assert (await http.post(where, content="{}")).status_code == 415
+        assert (await http.post(where, json=request(1, "echo", text="x" * 2000))).status_code == 413
+        assert (await http.post(where, json=[request(1, "ping")])).status_code == 202  # as 2025-03-26 is assumed
+        assert (await http.get(where)).status_code == 405
+        streamable = {**JSON, "Mcp-Session-Id": first.data.partition("=")[2]}
+        crossed = await http.post(f"{url}/mcp", json=request(1, "ping"), headers=streamable)
+        assert crossed.status_code == 404  # a session belongs to the wire that opened it
 
 
 async def test_the_stream_is_the_session() -> None:

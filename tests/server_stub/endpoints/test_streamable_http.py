@@ -318,13 +318,15 @@ async def test_a_batch_is_answered_as_one_array_in_2025_03_26() -> None:
 
 async def test_a_batch_of_which_one_answer_is_late_comes_as_a_stream_that_ends_with_the_last() -> None:
     backends = Backends()
-    async with session(backends, version="2025-03-26") as client:
-        async with client.posting([request(1, "ping"), request(2, "work")]) as events:
-            work = await backends.last.received("work")
-            assert (await events.message())["id"] == 1
-            await backends.last.say(result(work, "late"))
-            assert (await events.message())["id"] == 2
-            assert await events.next() is None
+    async with (
+        session(backends, version="2025-03-26") as client,
+        client.posting([request(1, "ping"), request(2, "work")]) as events,
+    ):
+        work = await backends.last.received("work")
+        assert (await events.message())["id"] == 1
+        await backends.last.say(result(work, "late"))
+        assert (await events.message())["id"] == 2
+        assert await events.next() is None
 
 
 @pytest.mark.parametrize("version", ["2025-06-18", "2025-11-25"])
@@ -386,21 +388,19 @@ async def test_a_client_that_takes_only_json_gets_it_however_long_it_takes(accep
 
 
 async def test_a_client_that_takes_only_events_gets_a_stream() -> None:
-    async with session(Backends()) as client:
-        async with client.posting(request(1, "ping"), Accept="text/event-stream") as events:
-            assert events.response.headers["Content-Type"] == "text/event-stream"
-            assert await events.rest() == [{"jsonrpc": "2.0", "id": 1, "result": {}}]
+    async with session(Backends()) as client, client.posting(request(1, "ping"), Accept="text/event-stream") as events:
+        assert events.response.headers["Content-Type"] == "text/event-stream"
+        assert await events.rest() == [{"jsonrpc": "2.0", "id": 1, "result": {}}]
 
 
 async def test_what_comes_before_the_answer_makes_it_a_stream_in_order() -> None:
     backends = Backends()
-    async with session(backends) as client:
-        async with client.posting(request(1, "work", _meta={"progressToken": "t"})) as events:
-            work = await backends.last.received("work")
-            await backends.last.say(progress("t", 1))
-            await backends.last.say(result(work, "done"))
-            assert events.response.headers["Content-Type"] == "text/event-stream"
-            assert [one.get("method") for one in await events.rest()] == ["notifications/progress", None]
+    async with session(backends) as client, client.posting(request(1, "work", _meta={"progressToken": "t"})) as events:
+        work = await backends.last.received("work")
+        await backends.last.say(progress("t", 1))
+        await backends.last.say(result(work, "done"))
+        assert events.response.headers["Content-Type"] == "text/event-stream"
+        assert [one.get("method") for one in await events.rest()] == ["notifications/progress", None]
 
 
 async def test_streams_have_the_headers_that_keep_proxies_from_buffering_and_comments_when_quiet() -> None:
@@ -729,16 +729,15 @@ async def test_event_ids_are_unique_in_the_session_and_a_replay_repeats_them() -
 
 async def test_whoever_resumes_takes_the_stream_over() -> None:
     backends = Backends()
-    async with session(backends) as client:
-        async with client.posting(request(1, "work", _meta={"progressToken": "p"})) as first:
-            work = await backends.last.received("work")
-            await backends.last.say(progress("p", 1))
-            event = await first.next()
-            assert event is not None
-            async with client.getting(event.id) as second:
-                assert await first.next() is None
-                await backends.last.say(result(work, "done"))
-                assert [one["result"] for one in await second.rest()] == ["done"]
+    async with session(backends) as client, client.posting(request(1, "work", _meta={"progressToken": "p"})) as first:
+        work = await backends.last.received("work")
+        await backends.last.say(progress("p", 1))
+        event = await first.next()
+        assert event is not None
+        async with client.getting(event.id) as second:
+            assert await first.next() is None
+            await backends.last.say(result(work, "done"))
+            assert [one["result"] for one in await second.rest()] == ["done"]
 
 
 @pytest.mark.parametrize("cursor", ["1-99", "77-1", "nonsense", "0-5", "1", "-1", "9" * 40])
@@ -918,29 +917,30 @@ async def test_without_sessions_get_and_delete_are_405() -> None:
 
 async def test_without_sessions_a_question_of_the_server_is_refused_and_the_call_goes_on() -> None:
     backends = Backends()
-    async with bare(backends, STATELESS) as client:
-        async with asyncio.TaskGroup() as group:
-            posting = group.create_task(client.post(request(1, "work")))
-            await eventually(lambda: bool(backends.links))
-            work = await backends.last.received("work")
-            await backends.last.say(message.request(1, "sampling/createMessage"))
-            refusal = await backends.last.received(None)
-            assert refusal.doc["error"]["code"] == -32601
-            await backends.last.say(result(work, "done"))
-            assert (await posting).json()["result"] == "done"
+    async with bare(backends, STATELESS) as client, asyncio.TaskGroup() as group:
+        posting = group.create_task(client.post(request(1, "work")))
+        await eventually(lambda: bool(backends.links))
+        work = await backends.last.received("work")
+        await backends.last.say(message.request(1, "sampling/createMessage"))
+        refusal = await backends.last.received(None)
+        assert refusal.doc["error"]["code"] == -32601
+        await backends.last.say(result(work, "done"))
+        assert (await posting).json()["result"] == "done"
 
 
 async def test_without_sessions_progress_comes_on_the_stream_without_event_ids() -> None:
     backends = Backends()
-    async with bare(backends, STATELESS) as client:
-        async with client.posting(request(1, "work", _meta={"progressToken": "p"})) as events:
-            work = await backends.last.received("work")
-            await backends.last.say(progress("p", 1))
-            event = await events.next()
-            assert event is not None
-            assert event.id is None
-            await backends.last.say(result(work, "done"))
-            assert (await events.message())["result"] == "done"
+    async with (
+        bare(backends, STATELESS) as client,
+        client.posting(request(1, "work", _meta={"progressToken": "p"})) as events,
+    ):
+        work = await backends.last.received("work")
+        await backends.last.say(progress("p", 1))
+        event = await events.next()
+        assert event is not None
+        assert event.id is None
+        await backends.last.say(result(work, "done"))
+        assert (await events.message())["result"] == "done"
 
 
 async def test_without_sessions_a_call_goes_on_when_its_client_leaves() -> None:

@@ -199,15 +199,17 @@ async def test_a_session_belongs_to_who_opened_it_and_another_sees_the_404_of_an
 
 
 async def test_an_sse_session_belongs_to_who_opened_it() -> None:
-    async with server(ServeSettings(auth=TOKENS)) as (http, url):
-        async with http.stream("GET", f"{url}/sse", headers=bearer("alice's token")) as response:
-            lines = response.aiter_lines()
-            while not (line := await within(anext(lines))).startswith("data: "):
-                pass
-            where = url + line.removeprefix("data: ")
-            assert (await http.post(where, json=request(1, "ping"), headers=bearer("bob's token"))).status_code == 404
-            mine = await http.post(where, json=request(1, "ping"), headers=bearer("alice's token"))
-            assert mine.status_code == 202
+    async with (
+        server(ServeSettings(auth=TOKENS)) as (http, url),
+        http.stream("GET", f"{url}/sse", headers=bearer("alice's token")) as response,
+    ):
+        lines = response.aiter_lines()
+        while not (line := await within(anext(lines))).startswith("data: "):
+            pass
+        where = url + line.removeprefix("data: ")
+        assert (await http.post(where, json=request(1, "ping"), headers=bearer("bob's token"))).status_code == 404
+        mine = await http.post(where, json=request(1, "ping"), headers=bearer("alice's token"))
+        assert mine.status_code == 202
 
 
 async def test_a_json_web_token_lets_in_until_it_expires(monkeypatch: pytest.MonkeyPatch) -> None:

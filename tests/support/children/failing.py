@@ -4,5 +4,5 @@ import os
 import sys
 
 sys.stderr.write("Traceback (most recent call last):\n")
-sys.stderr.write("\x1b[31mConfigurationError\x1b[0m: the key %s is not valid\n" % os.environ.get("SECRET", "(none)"))
+sys.stderr.write(f"\x1b[31mConfigurationError\x1b[0m: the key {os.environ.get('SECRET')} is not valid\n")
 sys.exit(3)
