@@ -5,13 +5,13 @@ A component receives only its own group of the settings. A new option is one row
 
 from __future__ import annotations
 
-import ipaddress
 import urllib.parse
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple, cast
 
 from mcp_remote_py.core import options
 from mcp_remote_py.core.errors import ConfigError
+from mcp_remote_py.core.http.origins import is_loopback
 from mcp_remote_py.core.options import Option, Resolved
 
 Strategy = Literal["http-first", "sse-first", "http-only", "sse-only", "ws-only"]
@@ -323,17 +323,6 @@ def _match_scheme(url: str, strategy: Strategy | None, where: str) -> tuple[str,
     if strategy == "ws-only":
         return {"http": "ws", "https": "wss"}[scheme] + ":" + rest, strategy
     return url, strategy
-
-
-def is_loopback(host: str) -> bool:
-    """Whether this host name or address is this machine (RFC 6761 section 6.3)."""
-    host = host.lower().rstrip(".")
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host.split("%")[0]).is_loopback
-    except ValueError:
-        return False
 
 
 def _check_plain(url: str, *, allow: bool) -> None:

@@ -59,7 +59,7 @@ class Call:
         return roots if isinstance(roots, list) else []
 
     def wait_for(self, ask: Callable[[], Awaitable[Any]]) -> Any:
-        """Run a coroutine of this call from a synchronous function: `call.wait_for(lambda: call.roots())`."""
+        """Run a coroutine of this call from a synchronous function: `call.wait_for(call.roots)`."""
         return self.session.wait_for(ask)
 
     async def _ask(self, capability: str, method: str, params: dict[str, Any] | None) -> dict[str, Any]:

@@ -5,16 +5,16 @@ Exit codes: 0 stopped in order; 2 the configuration cannot work; 128 + n ended a
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn, TextIO
+from typing import Any
 
-from mcp_remote_py import __version__
+from mcp_remote_py.arguments import LISTED, Parser, read_text, speak_utf8
 from mcp_remote_py.core import options
 from mcp_remote_py.core.errors import ConfigError
+from mcp_remote_py.core.options import Given
 from server_stub import settings
 
 PROGRAM = "mcp-remote-server"
@@ -25,7 +25,7 @@ PATHS = "(/mcp /sse /ws /health)"
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the console script."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    _speak_utf8(sys.stderr)
+    speak_utf8(sys.stderr)
     try:
         configured = read_settings(arguments, os.environ)
         if configured is None:
@@ -133,86 +133,31 @@ def read_settings(arguments: list[str], environ: Mapping[str, str]) -> settings.
         arguments, command = arguments[:at], tuple(arguments[at + 1 :])
     parser = _parser()
     parsed, unknown = parser.parse_known_args(arguments)
-    if parsed.help:
-        _speak_utf8(sys.stdout)
-        parser.print_help(sys.stdout)
+    if parser.answered(parsed):
         return None
-    if parsed.version:
-        sys.stdout.write(f"{PROGRAM} {__version__}\n")
-        return None
-    given: settings.Given = parsed.given or {}
+    given: Given = parsed.given or {}
     if unknown:
-        raise ConfigError(_unexpected(unknown, is_stdio="stdio" in given and command is None))
+        raise ConfigError(_unexpected(parser, unknown, is_stdio="stdio" in given and command is None))
     resolved = options.resolve(settings.OPTIONS, settings.with_lists(given, environ), environ)
-    return settings.build(command, resolved, settings.Inputs(environ, _read_text))
+    return settings.build(command, resolved, settings.Inputs(environ, read_text))
 
 
-def _unexpected(words: list[str], *, is_stdio: bool) -> str:
+def _unexpected(parser: Parser, words: list[str], *, is_stdio: bool) -> str:
     if is_stdio and not words[0].startswith("-"):
         return f"The command of --stdio stands behind `--`. Type for example:\n  {settings.EXAMPLE}"
     flag = next((word.partition("=")[0] for word in words if word.startswith("-")), None)
     if flag is None:
-        return f"{words[0]!r} was not expected here. (--help lists all flags)"
-    known = [spelling for option in settings.OPTIONS for spelling in option.flags]
-    return f"unknown flag {flag}.{options.did_you_mean(flag, [*known, '--help', '--version'])} (--help lists all)"
+        return f"{words[0]!r} was not expected here. {LISTED}"
+    return parser.unknown(flag)
 
 
-class _Collect(argparse.Action):
-    """Notes (flag, text) under the option's name, so that the table, not argparse, decides what it means."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Any,
-        option_string: str | None = None,
-    ) -> None:
-        del parser  # argparse hands it over; there is no use for it
-        given: settings.Given = namespace.given or {}
-        given.setdefault(self.dest, []).append((option_string or self.dest, values if isinstance(values, str) else "1"))
-        namespace.given = given
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message} (--help lists all flags)")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+def _parser() -> Parser:
+    return Parser(
+        settings.OPTIONS,
         prog=PROGRAM,
         usage=f"{PROGRAM} --stdio [options] -- CMD ARGS...\n       {PROGRAM} --handler MODULE:NAME [options]\n"
         f"       {PROGRAM} --demo [options]",
         description="Serves an MCP server over Streamable HTTP (/mcp), HTTP+SSE (/sse) and WebSocket (/ws).",
         epilog="Environment: PORT, CORS_ORIGINS (comma-separated), and MCP_REMOTE_SERVER_<FLAG> for most flags; "
         "a flag wins over a variable. Exit codes: 0 stopped in order, 2 the configuration cannot work.",
-        add_help=False,
-        allow_abbrev=False,
     )
-    groups: dict[str, argparse._ArgumentGroup] = {}
-    for option in settings.OPTIONS:
-        if option.group not in groups:
-            groups[option.group] = parser.add_argument_group(option.group)
-        text = option.help.replace("%", "%%")
-        if option.sets is None:
-            groups[option.group].add_argument(
-                *option.flags, dest=option.name, action=_Collect, metavar=option.metavar, help=text
-            )
-        else:
-            groups[option.group].add_argument(*option.flags, dest=option.name, action=_Collect, nargs=0, help=text)
-    about = parser.add_argument_group("about")
-    about.add_argument("--help", "-h", action="store_true", help="show this text")
-    about.add_argument("--version", "-V", action="store_true", help="show the version")
-    parser.set_defaults(given=None)
-    return parser
-
-
-def _read_text(path: str) -> str:
-    with open(os.path.expanduser(path), encoding="utf-8-sig") as file:
-        return file.read()
-
-
-def _speak_utf8(stream: TextIO | None) -> None:
-    """Messages for people may name any host or file: no code page may turn them into an exception."""
-    if stream is not None and hasattr(stream, "reconfigure"):
-        stream.reconfigure(encoding="utf-8", errors="backslashreplace")

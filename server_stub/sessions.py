@@ -443,10 +443,11 @@ class Session:
         asked_on: int | None = None
         if message.method == "notifications/cancelled":
             cancelled = _key(message.params.get("requestId"))
-            if cancelled is not None and self._outbox.withdraw(cancelled):
-                self._asked.finish(cancelled)
+            if cancelled is None or cancelled not in self._asked:
+                return  # the question was never sent, or is answered already
+            asked_on = self._asked.finish(cancelled)
+            if self._outbox.withdraw(cancelled):
                 return
-            asked_on = self._asked.finish(cancelled) if cancelled is not None else None
         where = self._outbox.choose(message, exchange, asked_on)
         if not isinstance(where, Elsewhere):
             feed = self._feeds.get(where)
@@ -587,7 +588,7 @@ class Gateway:
         except TimeoutError:
             logger.warning("stopping with calls still open: they are answered with an error")
         if self._close_by is None:
-            self._close_by = deadline - 1.0
+            self._close_by = deadline - 1.5
         for session in tuple(self._living):
             session.end(ShuttingDown("The server is stopping."))
         await self._until(lambda: not self._living)

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 from mcp_remote_py.core import options
 from mcp_remote_py.core.errors import ConfigError
-from mcp_remote_py.core.options import Option, Resolved
-from server_stub.core.access import Doors, bare_host, is_loopback, origin_of, split_host
+from mcp_remote_py.core.http.origins import bare_host, is_loopback
+from mcp_remote_py.core.options import Given, Option, Resolved
+from server_stub.core.access import Doors, origin_of, split_host
 
 
 class Jwt(NamedTuple):
@@ -336,10 +337,6 @@ _LISTS = ("auth_token_env", "jwt_alg", "allowed_host", "allowed_origin", "cors_o
 """Options whose variable holds several values, separated by commas."""
 
 EXAMPLE = "mcp-remote-server --stdio -- npx -y @modelcontextprotocol/server-everything"
-
-
-Given = dict[str, list[tuple[str, str]]]
-"""What stood on the command line: the (flag, text) pairs of each option, in order."""
 
 
 def with_lists(given: Given, environ: Mapping[str, str]) -> Given:

@@ -45,7 +45,7 @@ PURE_STDLIB = frozenset(
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"mcp_remote_py"}),  # __init__: the version, nothing else
     frozenset({"mcp_remote_py.core"}),
-    frozenset({"mcp_remote_py.settings", "mcp_remote_py.compat"}),
+    frozenset({"mcp_remote_py.settings", "mcp_remote_py.compat", "mcp_remote_py.arguments"}),
     frozenset({"mcp_remote_py.net"}),
     frozenset({"mcp_remote_py.transports"}),
     frozenset({"mcp_remote_py.log", "mcp_remote_py.stdio", "mcp_remote_py.lifetime"}),
@@ -55,7 +55,9 @@ LAYERS: tuple[frozenset[str], ...] = (
 )
 """From the bottom to the top. A module imports from its own layer and from those before it."""
 
-SERVER_USES = frozenset({"mcp_remote_py.core", "mcp_remote_py.log", "mcp_remote_py:__version__"})
+SERVER_USES = frozenset(
+    {"mcp_remote_py.core", "mcp_remote_py.log", "mcp_remote_py.arguments", "mcp_remote_py:__version__"}
+)
 """All that the server may know of the client's package."""
 
 LIBRARY_HOMES: dict[str, tuple[str, ...]] = {
@@ -134,7 +136,7 @@ def test_the_bridge_never_imports_the_server() -> None:
     _assert_none(rules.never(_everything(), CLIENT, SERVER))
 
 
-def test_the_server_uses_the_core_and_the_log_of_the_bridge_alone() -> None:
+def test_the_server_uses_the_core_the_log_and_the_arguments_of_the_bridge_alone() -> None:
     _assert_none(rules.never(_everything(), SERVER, CLIENT, but=SERVER_USES))
 
 

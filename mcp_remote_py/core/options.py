@@ -34,6 +34,10 @@ class Option(NamedTuple):
     hidden: bool = False
 
 
+Given = dict[str, list[tuple[str, str]]]
+"""What stood on the command line: the (flag, text) pairs of each option, in order."""
+
+
 class Resolved(NamedTuple):
     """The value of every option, where each came from (`--flag`, a variable's name, or `default`), and its text."""
 

@@ -54,7 +54,8 @@ class EventDecoder:
             if (line == "id" or line.startswith("id:")) and "\0" not in line:
                 self._has_id = True
             event = self._decoder.decode(line)
-            if event is not None:
+            if event is not None and (event.data or self._has_id or event.retry is not None):
+                # the library also makes an empty event of the blank line after a comment, once an id was seen
                 events.append(Event(event.event, event.data, event.id if self._has_id else None, event.retry))
                 self._has_id = False
         return events

@@ -82,7 +82,9 @@ class HttpSse:
         response = await self._stack.enter_async_context(request)
         reply = self._remote.reply(response)
         if not 200 <= reply.status < 300:
-            raise fault_of(reply, with_token=self._remote.with_token)
+            fault = fault_of(reply, with_token=self._remote.with_token)
+            fault.may_have_run = False  # no message has been sent yet
+            raise fault
         if not is_events(reply.content_type):
             raise PeerBroke(
                 f"{self._remote.host} answered with {named(reply.content_type)} instead of an event stream "

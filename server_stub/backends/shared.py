@@ -116,9 +116,10 @@ class _Shared:
                 for task in tasks:
                     task.cancel()
         except Fault as unopened:
-            fault = unopened
+            self._perform(self._sharing.child_gone(unopened))
         finally:
-            self._perform(self._sharing.child_gone(fault))
+            if self._sharing.stage is not Stage.DOWN:  # a retired child is gone already, and others wait for the next
+                self._perform(self._sharing.child_gone(fault))
             await link.close()
 
     async def _hear(self, message: Message, exchange: Key | None) -> None:

@@ -13,6 +13,7 @@ import re
 import urllib.parse
 from typing import NamedTuple
 
+from mcp_remote_py.core.http.origins import bare_host, is_loopback
 from mcp_remote_py.core.message import encode
 
 
@@ -31,20 +32,7 @@ class Doors(NamedTuple):
     """The URL under which clients know this server; its host and origin are allowed."""
 
 
-_LOOPBACK_V4 = re.compile(r"127\.\d{1,3}\.\d{1,3}\.\d{1,3}")
 _UNSPECIFIED = ("", "0.0.0.0", "::", "*")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a name or address is this machine's loopback. (Of names only `localhost`: resolvers differ on more.)"""
-    host = bare_host(host)
-    return host in ("localhost", "::1") or _LOOPBACK_V4.fullmatch(host) is not None
-
-
-def bare_host(host: str) -> str:
-    """Return a host without brackets, zone, trailing dot and IPv4-in-IPv6 prefix, in lower case."""
-    host = host.strip().lower().strip("[]").partition("%")[0].rstrip(".")
-    return host.removeprefix("::ffff:") if "." in host else host
 
 
 def split_host(header: str) -> tuple[str, str] | None:

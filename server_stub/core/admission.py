@@ -46,12 +46,6 @@ def unknown_session(identifier: JsonId | None = None) -> Rejection:
     return reject_fault(404, lost, identifier)
 
 
-def method_not_allowed(method: str, allowed: str) -> Rejection:
-    """Return the 405, with `Allow`."""
-    rejection = reject(405, f"{method} is not possible here; {allowed} is.")
-    return rejection._replace(headers=(("Allow", allowed),))
-
-
 # --- 5 to 7: size, Accept, Content-Type ------------------------------------------------------------------------------
 
 

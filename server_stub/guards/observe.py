@@ -12,6 +12,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from mcp_remote_py.core.message import encode
+from mcp_remote_py.core.redact import printable
 from server_stub.endpoints.replies import json_reply
 
 logger = logging.getLogger(__name__)
@@ -23,23 +24,24 @@ def observe(paths: tuple[str, ...]) -> Middleware:
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         begin = asyncio.get_running_loop().time()
+        path = printable(request.path)
         response: web.StreamResponse | None = None
         try:
             response = await handler(request)
         except web.HTTPException as failure:
             response = _reply(failure, paths)
         except ConnectionError:
-            logger.debug("%s %s: the client has gone", request.method, request.path)
+            logger.debug("%s %s: the client has gone", request.method, path)
             raise
         except Exception:
-            logger.exception("%s %s failed", request.method, request.path)
+            logger.exception("%s %s failed", request.method, path)
             if request.writer.output_size > 0:
                 raise  # too late for another answer; aiohttp closes the connection
             response = json_reply(500, encode({"error": "Internal error"}))
         finally:
             status = response.status if response is not None else 0
             took = (asyncio.get_running_loop().time() - begin) * 1000
-            logger.debug("%s %s -> %d, %.1f ms", request.method, request.path, status, took)
+            logger.debug("%s %s -> %d, %.1f ms", request.method, path, status, took)
         return response
 
     return guard

@@ -10,7 +10,7 @@ import logging
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from mcp_remote_py.core.errors import SignInNeeded
+from mcp_remote_py.core.errors import Refused
 from server_stub.core.access import Doors, host_allowed, origin_allowed
 from server_stub.core.admission import reject_fault
 from server_stub.endpoints.replies import rejected
@@ -30,12 +30,12 @@ def origin(doors: Doors) -> Middleware:
         host = request.headers.get("Host")
         if request.path not in PROBES and not host_allowed(host, local, doors):
             logger.warning("refused: Host %r is not allowed (--allowed-host, --public-url)", host)
-            fault = SignInNeeded("This Host is not allowed here.", hint="On the server: --allowed-host NAME.")
+            fault = Refused("This Host is not allowed here.", hint="On the server: --allowed-host NAME.")
             return rejected(reject_fault(421, fault))
         asking = request.headers.get("Origin")
         if not origin_allowed(asking, local, doors):
             logger.warning("refused: Origin %r is not allowed (--allowed-origin, --cors-origin)", asking)
-            fault = SignInNeeded("This Origin is not allowed here.", hint="On the server: --allowed-origin ORIGIN.")
+            fault = Refused("This Origin is not allowed here.", hint="On the server: --allowed-origin ORIGIN.")
             return rejected(reject_fault(403, fault))
         return await handler(request)
 

@@ -10,7 +10,8 @@ import pytest
 from mcp_remote_py.cli import read_settings
 from mcp_remote_py.compat import MCP_REMOTE_FLAGS
 from mcp_remote_py.core.errors import ConfigError
-from mcp_remote_py.settings import OPTIONS, Settings, is_loopback
+from mcp_remote_py.core.http.origins import is_loopback
+from mcp_remote_py.settings import OPTIONS, Settings
 
 URL = "https://example.com/mcp"
 
@@ -180,7 +181,7 @@ def test_no_flag_is_both_ours_and_explained_away() -> None:
 
 
 def test_unencrypted_is_fine_to_this_machine_and_by_consent() -> None:
-    for host in ("localhost", "127.0.0.1", "127.9.9.9", "[::1]", "LOCALHOST.", "a.localhost"):
+    for host in ("localhost", "127.0.0.1", "127.9.9.9", "[::1]", "LOCALHOST."):
         assert settings_of(f"http://{host}:8080/mcp").target.url
     assert settings_of("http://example.com/mcp", "--allow-http").target.url
     assert not is_loopback("localhost.example.com")

@@ -19,7 +19,7 @@ from server_stub.settings import Limits, ServeSettings, Timing
 from tests.server_stub.links import Backends, ScriptedLink, eventually, initialize, request, serving, within
 from tests.server_stub.mcp_client import JSON, Events, McpClient, new_http
 
-QUICK = ServeSettings(port=0, timing=Timing(keep_alive=0.1, settle=0.05))
+QUICK = ServeSettings(port=0, timing=Timing(keep_alive=0.5, settle=0.25))
 
 
 class Stoppable:
@@ -154,7 +154,7 @@ async def test_backends_that_never_close_do_not_hold_the_stop_up_and_are_closed_
     stoppable: Stoppable, caplog: pytest.LogCaptureFixture
 ) -> None:
     backends = Backends()
-    settings = QUICK._replace(timing=QUICK.timing._replace(whole_stop=1.4))
+    settings = QUICK._replace(timing=QUICK.timing._replace(whole_stop=1.9))
     async with serving(backends, settings) as url, new_http() as http:
         for _ in range(5):
             await McpClient(http, f"{url}/mcp").start()

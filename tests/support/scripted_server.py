@@ -173,7 +173,8 @@ class ScriptedServer:
         context: ssl.SSLContext | None = None,
         host: str = "127.0.0.1",
     ) -> None:
-        self._script = script
+        self.script = script
+        """May be set later: a script that needs to know the port is made when the server stands."""
         self._raw = raw
         self._context = context
         self._host = host
@@ -211,13 +212,11 @@ class ScriptedServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._server.close()
-        for task in list(self._tasks):
+        tasks = list(self._tasks)
+        for task in tasks:
             task.cancel()
-        for task in list(self._tasks):
-            try:
-                await task
-            except asyncio.CancelledError:
-                pass  # we cancelled it
+        for task in tasks:
+            await task
         await self._server.wait_closed()
         if self._failures and error is None:
             raise self._failures[0]
@@ -235,6 +234,8 @@ class ScriptedServer:
                 await self._requests(peer)
         except (ConnectionError, asyncio.IncompleteReadError):
             pass  # the client went away, which is its right
+        except asyncio.CancelledError:
+            pass  # the test is over; asyncio would log a handler that ends cancelled as a failure
         except Exception as failure:  # noqa: BLE001  handed to the test at the end
             self._failures.append(failure)
         finally:
@@ -246,8 +247,8 @@ class ScriptedServer:
             async with self._changed:
                 self.seen.append(seen)
                 self._changed.notify_all()
-            assert self._script is not None
-            await self._script(seen, peer)
+            assert self.script is not None
+            await self.script(seen, peer)
             if peer.writer.is_closing():
                 return
             if peer.chunked:

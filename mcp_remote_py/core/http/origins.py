@@ -13,6 +13,7 @@ from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
 _PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _SUSPICIOUS = re.compile(r"[\x00-\x20\x7f\\]")
 _SHOWN = 200
+_LOOPBACK_V4 = re.compile(r"127\.\d{1,3}\.\d{1,3}\.\d{1,3}")
 
 
 class Origin(NamedTuple):
@@ -78,3 +79,15 @@ def without_query(url: str) -> str:
         return "an address that cannot be read"
     shown = re.sub(r"[^\x21-\x7e]", "?", shown)
     return shown if len(shown) <= _SHOWN else shown[:_SHOWN] + "..."
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or address is this machine's loopback. (Of names only `localhost`: resolvers differ on more.)"""
+    host = bare_host(host)
+    return host in ("localhost", "::1") or _LOOPBACK_V4.fullmatch(host) is not None
+
+
+def bare_host(host: str) -> str:
+    """Return a host without brackets, zone, trailing dot and IPv4-in-IPv6 prefix, in lower case."""
+    host = host.strip().lower().strip("[]").partition("%")[0].rstrip(".")
+    return host.removeprefix("::ffff:") if "." in host else host

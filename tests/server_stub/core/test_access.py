@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from mcp_remote_py.core.http.origins import is_loopback
 from server_stub.core.access import (
     Credential,
     Doors,
@@ -11,7 +12,6 @@ from server_stub.core.access import (
     cors_origin,
     credential_of,
     host_allowed,
-    is_loopback,
     label_of,
     origin_allowed,
     origin_of,

@@ -17,7 +17,7 @@ from server_stub.settings import Limits, ServeSettings, Timing
 from tests.server_stub.links import Backends, ScriptedLink, eventually, initialize, named, request, serving, within
 from tests.server_stub.mcp_client import BOTH, JSON, McpClient, new_http
 
-QUICK = ServeSettings(timing=Timing(keep_alive=0.1, settle=0.05))
+QUICK = ServeSettings(timing=Timing(keep_alive=0.5, settle=0.25))
 NOTE: dict[str, Any] = {"jsonrpc": "2.0", "method": "notifications/thing"}
 
 
@@ -380,7 +380,7 @@ async def test_a_client_that_takes_only_json_gets_it_however_long_it_takes(accep
             sending = group.create_task(client.http.send(posting))
             work = await backends.last.received("work")
             await backends.last.say(progress(1, 1))
-            await asyncio.sleep(3 * QUICK.timing.settle)
+            await asyncio.sleep(2 * QUICK.timing.settle)
             await backends.last.say(result(work, "done"))
             response = await within(sending)
         assert response.headers["Content-Type"] == "application/json"
@@ -410,7 +410,7 @@ async def test_streams_have_the_headers_that_keep_proxies_from_buffering_and_com
         assert events.response.headers["X-Accel-Buffering"] == "no"
         assert events.response.headers["Cache-Control"] == "no-cache, no-transform"
         assert "Content-Encoding" not in events.response.headers
-        await asyncio.sleep(3 * QUICK.timing.keep_alive)
+        await asyncio.sleep(2 * QUICK.timing.keep_alive)
         await backends.last.say(result(work, 1))
         assert (await events.message())["result"] == 1
         assert events.comments >= 1
@@ -664,6 +664,35 @@ async def test_a_bug_in_a_backend_ends_its_session_and_no_other() -> None:
         assert (await other.post(request(2, "ping"))).status_code == 200
 
 
+async def test_a_handler_may_wait_for_an_answer_of_the_client_in_a_notification() -> None:
+    class Asking(ScriptedLink):
+        async def send(self, message_: Message, written: Any = None) -> None:
+            await super().send(message_, written)
+            if message_.method == "notifications/initialized":
+                await self.say(message.request("r", "roots/list"))
+                await self.received(None)
+                await self.say(message.notification("notifications/told"))
+
+    backends = Backends(lambda peer: Asking(peer, named=True))
+    async with session(backends) as client, client.getting() as standing:
+        assert (await standing.message())["id"] == "r"
+        assert (await client.post({"jsonrpc": "2.0", "id": "r", "result": {"roots": []}})).status_code == 202
+        assert (await standing.message())["method"] == "notifications/told"
+
+
+async def test_a_cancellation_of_a_question_that_was_answered_goes_nowhere() -> None:
+    backends = Backends()
+    async with session(backends) as client, client.getting() as standing:
+        await backends.last.say(message.request("q", "roots/list"))
+        assert (await standing.message())["id"] == "q"
+        await client.post({"jsonrpc": "2.0", "id": "q", "result": {}})
+        await backends.last.received(None)
+        for gone in ("q", "never asked", None):
+            await backends.last.say(message.notification("notifications/cancelled", {"requestId": gone}))
+        await backends.last.say(message.notification("notifications/x"))
+        assert (await standing.message())["method"] == "notifications/x"
+
+
 # --- resuming --------------------------------------------------------------------------------------------------------
 
 
@@ -827,7 +856,7 @@ async def test_a_cancelled_call_cannot_be_resumed() -> None:
 
 async def test_an_idle_session_expires_but_not_while_a_call_runs_or_a_get_is_open() -> None:
     backends = Backends()
-    idle = QUICK._replace(limits=Limits(session_idle=0.15))
+    idle = QUICK._replace(limits=Limits(session_idle=0.6))
     async with session(backends, idle) as calling:
         listening, quiet = (McpClient(calling.http, calling.url) for _ in range(2))
         await listening.start()
@@ -844,11 +873,11 @@ async def test_an_idle_session_expires_but_not_while_a_call_runs_or_a_get_is_ope
 
 async def test_a_client_that_went_away_during_a_call_does_not_make_the_session_expire() -> None:
     backends = Backends()
-    async with session(backends, QUICK._replace(limits=Limits(session_idle=0.1))) as client:
+    async with session(backends, QUICK._replace(limits=Limits(session_idle=0.4))) as client:
         async with client.posting(request(1, "work")) as events:
             work = await backends.last.received("work")
             assert events.response.status_code == 200
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.8)
         assert not backends.last.closed.is_set()
         await backends.last.say(result(work, 1))
         await within(backends.last.closed.wait())

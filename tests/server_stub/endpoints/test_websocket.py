@@ -17,8 +17,9 @@ from server_stub.settings import Auth, Limits, ServeSettings, Timing
 from tests.server_stub.links import Backends, ScriptedLink, initialize, named, request, serving, within
 from tests.server_stub.mcp_client import new_http
 
-QUICK = ServeSettings(timing=Timing(first_message=0.3, ping=0.2))
+QUICK = ServeSettings()
 LOCKED = QUICK._replace(auth=Auth(tokens=("open sesame",)))
+HASTY = Timing(first_message=0.3, ping=0.2)
 
 
 def url_of(url: str) -> str:
@@ -163,7 +164,7 @@ async def test_a_cancelled_call_gets_no_answer() -> None:
 
 async def test_a_client_that_answers_no_ping_is_given_up() -> None:
     backends = Backends()
-    async with serving(backends, QUICK) as url, new_http() as http:
+    async with serving(backends, QUICK._replace(timing=HASTY)) as url, new_http() as http:
         headers = {
             "Connection": "Upgrade",
             "Upgrade": "websocket",
@@ -221,7 +222,7 @@ async def test_a_token_as_the_first_message_lets_in() -> None:
 )
 async def test_a_first_message_that_proves_nothing_closes(first: str | None, code: int, reason: str) -> None:
     backends = Backends()
-    async with socket(backends, LOCKED) as client:
+    async with socket(backends, LOCKED._replace(timing=HASTY) if first is None else LOCKED) as client:
         if first is not None:
             await client.send(first)
         with pytest.raises(ConnectionClosed) as closed:

@@ -10,6 +10,7 @@ import sys
 import time
 
 habit = sys.argv[1]
+prepared, say_prepared = os.pipe()
 grandchild = os.fork()
 if grandchild == 0:
     if habit == "stubborn":
@@ -17,8 +18,10 @@ if grandchild == 0:
     if habit == "daemon":
         os.setsid()
     os.close(0)
+    os.write(say_prepared, b"!")
     while True:
         time.sleep(60)
+os.read(prepared, 1)
 os.write(1, b'{"jsonrpc":"2.0","method":"notifications/started","params":{"pid":%d}}\n' % grandchild)
 if habit in ("leave", "daemon"):
     os._exit(0)
