@@ -18,7 +18,7 @@ import time
 from types import TracebackType
 from typing import IO, Any, NamedTuple, Self
 
-from mcp_remote_py.core.errors import ConfigError, McpRemoteError
+from mcp_remote_py.core.errors import INSTALL_SERVER, ConfigError, McpRemoteError
 
 _SECONDS = 30.0
 """How long any one step of the demo may take."""
@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> int:
     if arguments:
         raise ConfigError(f"demo takes no arguments, but got {' '.join(arguments)}")
     if importlib.util.find_spec("aiohttp") is None:
-        raise ConfigError("the demo needs the server side. Install it: pip install 'mcp-remote-py[server]'")
+        raise ConfigError(f"the demo needs the server side. {INSTALL_SERVER}")
     with _Child([sys.executable, "-m", "server_stub", "--demo", "--port", "0"]) as server:
         try:
             origin = server.find(r"listening on (http://\S+)")

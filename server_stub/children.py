@@ -159,7 +159,7 @@ class Child:
         self._sweeping = asyncio.Lock()
         self._stopping = asyncio.Lock()
         self._running = False
-        self._over = asyncio.Event()  # set when `run` has read all there was
+        self._over = asyncio.Event()  # set when all there was is read, or will never be
         self._swept = False
         self._wanted = True
 
@@ -342,6 +342,7 @@ class Child:
                     await process_groups.end(self.pid)
                     await self._gone_within(_LINGER)
                 self._transport.close()
+                self._over.set()
             logger.info("%s: stopped, pid %d", self._spec.name, self.pid)
 
     @property

@@ -13,7 +13,7 @@ from typing import Any
 
 from mcp_remote_py.arguments import LISTED, Parser, read_text, speak_utf8
 from mcp_remote_py.core import options
-from mcp_remote_py.core.errors import ConfigError
+from mcp_remote_py.core.errors import INSTALL_SERVER, ConfigError
 from mcp_remote_py.core.options import Given
 from server_stub import settings
 
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         for library in ("aiohttp", *(("jwt",) if configured.auth.jwt else ())):
             if importlib.util.find_spec(library) is None:
-                raise ConfigError(f"{library} is not installed. Type: pip install 'mcp-remote-py[server]'")
+                raise ConfigError(f"{library} is not installed. {INSTALL_SERVER}")
         return _serve(configured)
     except ConfigError as error:
         sys.stderr.write(f"{PROGRAM}: {error}\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 from typing import Any
 
 from mcp_remote_py.core.message import encode
@@ -26,7 +27,20 @@ def text_block(text: str) -> dict[str, Any]:
 
 def as_text(value: object) -> str:
     """Return a string as it is, anything else as JSON. Raises TypeError, ValueError."""
-    return value if isinstance(value, str) else encode(value).decode("utf-8")
+    if isinstance(value, str):
+        return value
+    text = encode(value).decode("utf-8")
+    if ("NaN" in text or "Infinity" in text) and not _is_finite(value):
+        raise ValueError("NaN and infinite numbers are no JSON")
+    return text
+
+
+def _is_finite(value: object) -> bool:
+    if isinstance(value, dict):
+        return all(_is_finite(item) for item in value.values())
+    if isinstance(value, list | tuple):
+        return all(_is_finite(item) for item in value)
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def tool_result(returned: object) -> dict[str, Any]:

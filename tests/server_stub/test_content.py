@@ -69,6 +69,10 @@ def test_other_bytes_are_a_blob() -> None:
 def test_what_is_no_json_is_a_type_error() -> None:
     with pytest.raises(TypeError):
         tool_result({"a": object()})
+    for number in (float("nan"), float("inf"), -float("inf")):
+        with pytest.raises(ValueError, match="no JSON"):
+            tool_result({"a": [{"b": number}]})
+    assert tool_result({"a": "NaN and Infinity"})["structuredContent"] == {"a": "NaN and Infinity"}
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from mcp_remote_py import settings as client_settings
 from mcp_remote_py.core import errors
+from mcp_remote_py.core.options import Option
+from server_stub import settings as server_settings
 
 DOCS = Path(__file__).resolve().parent.parent.parent / "docs"
 _BRANCH = re.compile(r"[├└]── (?P<name>\w+)\s+(?P<meaning>.+?)\s+(?P<code>-\d+)\s+(?P<ran>.+)")
@@ -57,7 +60,60 @@ What the host itself did wrong is answered with the standard codes of JSON-RPC: 
 either.
 """
 
-PAGES: dict[str, Callable[[], str]] = {"reference/errors.md": errors_page}
+
+
+def command_line_page() -> str:
+    """Return docs/reference/command-line.md, printed from the option tables of both programs."""
+    return _COMMAND_LINE.format(bridge=_tables(client_settings.OPTIONS), server=_tables(server_settings.OPTIONS))
+
+
+def _tables(table: Sequence[Option]) -> str:
+    groups = dict.fromkeys(option.group for option in table)
+    return "\n\n".join(_table(group, [option for option in table if option.group == group]) for group in groups)
+
+
+def _table(group: str, rows: Sequence[Option]) -> str:
+    lines = [f"### {group.capitalize()}", "", "| Flag | Variable | Meaning |", "| --- | --- | --- |"]
+    for option in rows:
+        flags = ", ".join(f"`{flag} {option.metavar}`" if option.metavar else f"`{flag}`" for flag in option.flags)
+        variables = ", ".join(f"`{name}`" for name in option.variables)
+        cells = (text.replace("|", "\\|") for text in (flags, variables, option.help))
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+_COMMAND_LINE = """\
+# Command line
+
+<!-- Printed from the option tables in mcp_remote_py/settings.py and server_stub/settings.py: edit those files, then
+run `python -m tests.support.reference_pages`. -->
+
+A flag wins over a variable, a variable over the default. Durations are written `250ms`, `30s`, `2m`, `1h` or as bare
+seconds, sizes `65536`, `64KiB`, `64MiB`. An unknown flag or a value that cannot work ends with
+[exit code 2](exit-codes.md) and a sentence that says what to write instead.
+
+## mcp-remote-py
+
+`mcp-remote-py URL [options]` carries messages between a host on stdin and stdout and the server at the URL: `https://`,
+`http://`, `wss://` or `ws://`. `mcp-remote-py demo` shows it. `--help` and `--version` answer on stdout.
+
+Besides the variables in the tables: `MCP_REMOTE_URL` is the URL where none is given, `MCP_AUTH_TOKEN` is sent as a
+bearer token, `NODE_EXTRA_CA_CERTS` names one more certificate file, and `MCP_MODE` may be `http`, `remote` or
+`websocket` (which is `--ws-only --ws-auth message`).
+
+{bridge}
+
+## mcp-remote-server
+
+`mcp-remote-server --stdio [options] -- CMD ARGS...`, or one of `--shell`, `--handler`, `--demo` instead of `--stdio`.
+
+{server}
+"""
+
+PAGES: dict[str, Callable[[], str]] = {
+    "reference/errors.md": errors_page,
+    "reference/command-line.md": command_line_page,
+}
 """Path below docs/ -> what it must say."""
 
 

@@ -185,8 +185,10 @@ async def test_a_slow_client_does_not_hold_up_the_others() -> None:
     async with scene() as s:
         stuck, quick = await s.client(), await s.client()
         blocked, may_go_on = asyncio.Event(), asyncio.Event()
+        taken: list[Message] = []
 
         async def deliver(message: Message, exchange: Key | None) -> None:
+            taken.append(message)
             blocked.set()
             await may_go_on.wait()
 
@@ -204,6 +206,8 @@ async def test_a_slow_client_does_not_hold_up_the_others() -> None:
         assert quick.delivered.items[-1][0].result == {"fine": True}
         may_go_on.set()
         assert await first.settle() is None
+        assert taken[-1].is_answer
+        assert 1000 <= len(taken) < 1100  # progress that nobody reads is not kept without end
 
 
 async def test_a_cancelled_request_ends_without_an_answer() -> None:
