@@ -27,7 +27,6 @@ from typing import Any, ClassVar
 from mcp_remote_py.core import message
 from mcp_remote_py.core.message import JsonId, Message
 
-
 INSTALL_SERVER = (
     "Install it with the extra [server]. From a checkout: pip install '.[server]'   "
     "(pipx: pipx install --force '.[server]'); from a wheel: pip install 'FILE.whl[server]'"

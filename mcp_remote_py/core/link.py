@@ -10,7 +10,8 @@ server keeps. Types only.
     listen()             Stay with what the server says on its own. On a shared pipe this is the read loop: it ends
                          with a `Fault` that says why the pipe is gone. On HTTP it returns when the server offers no
                          such stream, and raises a `Fault` when it broke.
-    close()              End the session in order, within two seconds. May be called at any time, and twice.
+    close()              End the session in order, in bounded time: two seconds over a network, a little over four for
+                         a child that must be killed. May be called at any time, and twice.
 
 `deliver(message, exchange)` is awaited for every message from the server, in the order in which they came on their
 stream; `exchange` is the request (its key as the caller knows it) on whose stream it came, or None on a shared pipe

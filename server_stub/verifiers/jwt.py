@@ -13,7 +13,7 @@ from typing import Any
 import jwt
 from jwt.algorithms import get_default_algorithms
 
-from mcp_remote_py.core.errors import ConfigError
+from mcp_remote_py.core.errors import INSTALL_SERVER, ConfigError
 from mcp_remote_py.core.message import encode
 from server_stub.core.access import label_of
 from server_stub.settings import Jwt
@@ -79,7 +79,7 @@ def _public_key(pem: str, pinned: tuple[str, ...]) -> tuple[Any, tuple[str, ...]
     """Return the key, and the algorithms it is used with."""
     known = get_default_algorithms()
     if "RS256" not in known:
-        raise ConfigError("--jwt-public-key needs the package cryptography: pip install 'mcp-remote-py[server]'")
+        raise ConfigError(f"--jwt-public-key needs the package cryptography. {INSTALL_SERVER}")
     if "PRIVATE KEY" in pem:
         raise ConfigError("--jwt-public-key: this is a private key. Give the public one; the server needs no more.")
     for name in pinned or _BY_KEY:

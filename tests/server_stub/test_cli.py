@@ -195,7 +195,7 @@ def test_the_http_library_is_not_loaded_before_the_arguments_are_understood(argu
 def test_without_the_extra_it_says_what_to_install() -> None:
     done = in_python("sys.modules['aiohttp'] = None", "--demo")
     assert done.returncode == 2
-    assert "pip install 'mcp-remote-py[server]'" in done.stderr
+    assert "pip install '.[server]'" in done.stderr
     assert "Traceback" not in done.stderr
 
 

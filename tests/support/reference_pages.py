@@ -61,7 +61,6 @@ either.
 """
 
 
-
 def command_line_page() -> str:
     """Return docs/reference/command-line.md, printed from the option tables of both programs."""
     return _COMMAND_LINE.format(bridge=_tables(client_settings.OPTIONS), server=_tables(server_settings.OPTIONS))
