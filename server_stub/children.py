@@ -3,7 +3,7 @@
 stdout carries JSON-RPC, one message a line; whatever else is on it goes to the log. stderr goes to the log and is
 always read, so that no amount of it blocks the child. Stopping: stdin is closed, 2 s, SIGTERM to the process group,
 2 s, SIGKILL to the group. What a child leaves behind in its group ends with it.
-(PROTOCOL.md 1; PAINS.md 10, 11 and 20; MCP lifecycle, "Shutdown".)
+(MCP 2025-11-25: Transports, "stdio"; Lifecycle, "Shutdown".)
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Request handlers of the wires own nothing: they *submit* messages and *attach* to streams for as long as their
 connection lives. The `Gateway` holds all sessions, and the TaskGroup they live in. Which stream gets a message is
-decided in `core/outbox`; whether an answer may go out, in `InFlight` alone. No wire's types here. (PROTOCOL.md 4.3
-to 4.5)
+decided in `core/outbox`; whether an answer may go out, in `InFlight` alone. No wire's types here. (MCP 2025-11-25,
+Transports: "Session Management", "Multiple Connections", "Resumability and Redelivery")
 """
 
 from __future__ import annotations
@@ -364,21 +364,31 @@ class Session:
                 await self._carry(message)
 
     async def _carry(self, message: Message) -> None:
-        if message.kind is Kind.REQUEST:
-            self._sent()  # from now on it counts as open
+        if message.kind is not Kind.REQUEST:
+            await self._carry_notice(message)
+            self._sent()
+            return
+        self._sent()  # from now on it counts as open
+        entry = self._open.get(message.key)
         try:
             await self._link.send(message)
         except Fault as fault:
-            if message.kind is Kind.REQUEST:
-                await self._answer(as_error(fault, message.id, SOURCE))
-            else:
-                logger.warning("session %s: %s was not carried: %s", self.label, message.method or "answer", fault)
+            await self._answer_if_open(message, entry, fault)
         else:
-            if message.kind is Kind.REQUEST and self._named and message.key in self._open:
+            if self._named:
                 broken = PeerBroke("The server gave no answer to this request.", hint="Its log may say more.")
-                await self._answer(as_error(broken, message.id, SOURCE))
-        if message.kind is not Kind.REQUEST:
-            self._sent()
+                await self._answer_if_open(message, entry, broken)
+
+    async def _carry_notice(self, message: Message) -> None:
+        try:
+            await self._link.send(message)
+        except Fault as fault:
+            logger.warning("session %s: %s was not carried: %s", self.label, message.method or "answer", fault)
+
+    async def _answer_if_open(self, message: Message, entry: Exchange | None, fault: Fault) -> None:
+        """Answer with a fault, unless the request has had its answer (and its id, perhaps, another request)."""
+        if entry is not None and self._open.get(message.key) is entry:
+            await self._answer(as_error(fault, message.id, SOURCE))
 
     def _sent(self) -> None:
         self._unsent -= 1

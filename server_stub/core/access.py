@@ -2,7 +2,7 @@
 
 Browsers do not let a page choose the Host header, and name the page in Origin; checking both is what keeps a web page
 from driving a local server (DNS rebinding). Sources: MCP transports, "Security Warning"; RFC 6750 section 3; WHATWG
-Fetch (CORS); PROTOCOL.md 4.1 and 6.9.
+Fetch (CORS); MCP Authorization, "Token Handling".
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 A session has one *standing* stream (its GET, or the one channel of HTTP+SSE and WebSocket) and one *lane* for each
 POST that has requests in it. Every message goes to exactly one of them. A stream outlives its connections: a
 `Reader` is one connection attached to one stream. Pure: what is kept for a replay lies in an event store; the driver
-stores first and pushes afterwards. Source: PROTOCOL.md 4.4 and 4.5; MCP 2025-11-25, transports.
+stores first and pushes afterwards. Source: MCP 2025-11-25, Transports, "Multiple Connections"
+and "Resumability and Redelivery".
 """
 
 from __future__ import annotations

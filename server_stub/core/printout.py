@@ -1,7 +1,7 @@
 """What a child printed, made fit for a log or an error: no control characters, no secrets, bounded. Pure.
 
 A child's stderr, and what it writes to stdout that is no JSON-RPC, is foreign text: it may hold terminal escapes, the
-secrets that were given to it, and any amount of anything. (PROTOCOL.md 1.2; PAINS.md 11 and 19.)
+secrets that were given to it, and any amount of anything. (MCP Transports, "stdio".)
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ answered by anyone: it hears that (and `ping` is answered). What it says on its 
       ▲                  ▲                           └── an error: the waiting requests get it ──▶ UP
       └──── child_gone ──┴─────────────── the open requests get the fault
 
-(PROTOCOL.md 4.3, 8.2, 8.9.)
+(JSON-RPC 2.0 section 4; MCP base protocol, "Requests", "Progress", "Cancellation".)
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ STREAM_HEADERS = {
     "Cache-Control": "no-cache, no-transform",
     "X-Accel-Buffering": "no",
 }
-"""What keeps proxies from holding a stream back (PROTOCOL.md 4.4)."""
+"""What keeps proxies from holding a stream back."""
 
 KEEP_ALIVE = encode_comment("keep-alive")
 

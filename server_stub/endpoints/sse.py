@@ -1,7 +1,7 @@
 """HTTP+SSE, revision 2024-11-05: a GET is the session and its stream, a POST elsewhere carries what the client says.
 
 On the same path, whatever is Streamable HTTP is answered as that: every POST, and a GET or DELETE with a session id.
-(PROTOCOL.md 3)
+(MCP 2024-11-05, Transports.)
 """
 
 from __future__ import annotations

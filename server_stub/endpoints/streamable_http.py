@@ -1,4 +1,4 @@
-"""Streamable HTTP, revisions 2025-03-26 to 2025-11-25: POST, GET and DELETE on one path. (PROTOCOL.md 4)
+"""Streamable HTTP, revisions 2025-03-26 to 2025-11-25: POST, GET and DELETE on one path.
 
 An answer is plain JSON where the client takes nothing else, and also where it takes both and the answer is the first
 thing to send, soon enough; otherwise it is a stream of events, each with an id, which can be resumed.
@@ -59,7 +59,7 @@ class StreamableHttp:
         return await self._carry(request, session, posted)
 
     def _session_for(self, request: web.Request, posted: Posted) -> Session | Rejection:
-        """Find or open the session of a POST; admission steps 9 to 12."""
+        """Find or open the session of a POST."""
         header = request.headers.get("MCP-Protocol-Version")
         session = None if self._stateless else self._find(request)
         known = session.known if session else NOTHING_KNOWN
@@ -195,7 +195,7 @@ class StreamableHttp:
         return web.Response(status=204)
 
     def _existing(self, request: web.Request) -> Session | Rejection:
-        """Find the session of a GET or DELETE; admission steps 11 and 12."""
+        """Find the session of a GET or DELETE."""
         session = self._find(request)
         known = session.known if session else NOTHING_KNOWN
         rejection = admission.check_version(request.headers.get("MCP-Protocol-Version"), known)

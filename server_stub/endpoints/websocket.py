@@ -1,7 +1,7 @@
 """WebSocket: one JSON-RPC message per frame, the socket is the session. In no revision; interop with what exists.
 
 The token comes in a header of the upgrade or, as the clients of the hosting guide do it, as the first message
-`{"token": "..."}`; a wrong one closes with 4001, a first message that is none with 4002. (PROTOCOL.md 7)
+`{"token": "..."}`; a wrong one closes with 4001, a first message that is none with 4002.
 """
 
 from __future__ import annotations

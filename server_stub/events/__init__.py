@@ -5,7 +5,8 @@
                               known any more, or never was: then nothing may be replayed, as there would be a gap.
     forget(session, stream)   Drop one stream, or (None) all of a session.
 
-Only sessions on Streamable HTTP need one. Types only; `memory.py` is the first home. (PROTOCOL.md 4.5)
+Only sessions on Streamable HTTP need one. Types only; `memory.py` is the first home. (MCP
+2025-11-25, Transports: "Resumability and Redelivery".)
 """
 
 from __future__ import annotations

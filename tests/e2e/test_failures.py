@@ -256,7 +256,7 @@ async def test_the_whole_request_is_bounded_when_asked_for_and_the_server_is_tol
     async def deed(seen: Seen, peer: Peer) -> None:
         await peer.silence()
 
-    async with server_that(deed) as server, launch(server.url, "--timeout", "400ms") as host:
+    async with server_that(deed) as server, launch(server.url, "--timeout", "3s") as host:
         await host.greet()
         error = await one_answer(host, host.ask("tools/call", {"name": "x"}))
         assert (error["code"], error["data"]["may_have_run"]) == (-31002, True)

@@ -1,4 +1,4 @@
-"""HTTP+SSE over real sockets. (PROTOCOL.md 3, W 45)"""
+"""HTTP+SSE over real sockets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Streamable HTTP over real sockets: statuses, forms of answers, streams, replay. (PROTOCOL.md 4, W 46-63)"""
+"""Streamable HTTP over real sockets: statuses, forms of answers, streams, replay."""
 
 from __future__ import annotations
 
@@ -632,6 +632,28 @@ async def test_a_handler_that_returns_without_an_answer_is_an_error_answer() -> 
     async with session(backends) as client, client.posting(request(1, "work")) as events:
         backends.last.stop_without_answer(await backends.last.received("work"))
         assert (await events.message())["error"]["code"] == -31008
+
+
+async def test_a_handler_that_returns_late_does_not_answer_the_next_request_with_the_same_id() -> None:
+    may_return = asyncio.Event()
+    returned = asyncio.Event()
+
+    class Late(ScriptedLink):
+        async def send(self, message_: Message, written: Any = None) -> None:
+            await super().send(message_, written)
+            if message_.method == "echo":
+                await may_return.wait()
+                returned.set()
+
+    backends = Backends(lambda peer: Late(peer, named=True))
+    async with session(backends) as client:
+        assert (await client.post(request(1, "echo", n=1))).json()["result"] == {"n": 1}
+        async with client.posting(request(1, "work")) as events:
+            work = await backends.last.received("work")
+            may_return.set()
+            await within(returned.wait())
+            await backends.last.say(result(work, "done"), work.key)
+            assert [one.get("result") for one in await events.rest()] == ["done"]
 
 
 async def test_an_answer_doubled_or_unasked_is_dropped() -> None:

@@ -1,4 +1,4 @@
-"""WebSocket over real sockets. (PROTOCOL.md 7, W 147-149)"""
+"""WebSocket over real sockets."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ async def test_a_token_nobody_asked_for_is_passed_over_but_only_as_the_first_mes
     backends = Backends()
     async with socket(backends) as client:
         await client.send('{"token": "anything"}')
-        assert (await ask(client, request(1, "tools/list_like_seed_004") | {"method": "ping"}))["id"] == 1
+        assert (await ask(client, request(1, "tools/list") | {"method": "ping"}))["id"] == 1
         assert (await ask(client, '{"token": "again"}'))["error"]["code"] == -32600
     assert [one.method for one in backends.last.sent] == ["ping"]
 
