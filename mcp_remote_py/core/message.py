@@ -9,6 +9,7 @@ Sources: JSON-RPC 2.0 sections 4 to 6; MCP base protocol (ids are strings or int
 from __future__ import annotations
 
 import json
+import math
 import re
 from enum import Enum
 from json.decoder import scanstring  # type: ignore[attr-defined]  # public in practice since 2.6, absent from typeshed
@@ -166,6 +167,8 @@ def _identifier(doc: dict[str, Any]) -> tuple[JsonId | None, bool]:
     value = doc["id"]
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None, False
+    if isinstance(value, float) and not math.isfinite(value):
+        return None, False  # a number like 1e999, which Python cannot write again
     return value, True
 
 
@@ -199,7 +202,9 @@ def _load(raw: bytes) -> tuple[str, object]:
     except json.JSONDecodeError as error:
         raise Invalid(-32700, f"not JSON: {error.msg} at character {error.pos}") from None
     except RecursionError:
-        raise Invalid(-32700, "nested too deeply") from None
+        # it may well be JSON, so whoever sent it waits for an answer under its id
+        identifier, is_answer = id_in_fragment(raw[:_HEAD], raw[-_TAIL:])
+        raise Invalid(-32600, "nested too deeply", identifier, answerable=not is_answer) from None
     except ValueError:
         return _load_patiently(text)
 
@@ -397,6 +402,7 @@ def id_in_fragment(head: bytes, tail: bytes) -> tuple[JsonId | None, bool]:
     return found, answer
 
 
+_HEAD, _TAIL = 64 * 1024, 4 * 1024
 _TAIL_ID = re.compile(
     rb'"id"\s*:\s*(-?\d{1,30}|"(?:[^"\\\x00-\x1f]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4}){0,512}")\s*'
     rb'(?:,\s*"jsonrpc"\s*:\s*"2\.0"\s*)?\}\s*\Z'

@@ -74,6 +74,8 @@ class _Pending:
         self.sent = False
         self.cancelled = False
         self.resent = False
+        self.session = 0
+        """The session it was sent in, by number."""
 
 
 class Relay:
@@ -94,6 +96,7 @@ class Relay:
         self._first_fault: Fault | None = None
         self._private_id = private_id
         self._private_count = 0
+        self._session = 0
         self._timeout = timeout
         self._in_flight_limit = in_flight_limit
         self._message_limit = message_limit
@@ -255,7 +258,10 @@ class Relay:
         if pending is None:
             return []
         if name.purpose == "linger":
+            if not pending.cancelled:
+                return []  # the id has been used again since
             self._open.finish(name.exchange)
+            self._unmark(name.exchange)
             return [Drop(name.exchange), *self._go_on()]
         return self._time_out(name.exchange, pending)
 
@@ -330,6 +336,8 @@ class Relay:
         pending = self._open.get(key)
         if pending is None:
             return self._route(message)
+        if pending.cancelled:
+            return [Note("debug", f"the host cancelled {key} twice")]
         if key == self._greeting:
             return [Note("warning", "the host cancelled initialize, which the protocol does not allow: ignored")]
         if not pending.sent:
@@ -337,11 +345,13 @@ class Relay:
             self._open.finish(key)
             return [*self._disarm(key), *self._ungather(pending)]
         pending.cancelled = True
+        self._unmark(key)  # nobody else has to wait for an answer that may never come
         return [
             *self._ungather(pending),
             *self._disarm(key),
             ToServer(message, urgent=True),
             Arm(Timer("linger", key), LINGER_SECONDS),
+            *self._go_on(),
         ]
 
     def _abandon(self, key: Key) -> list[Command]:
@@ -354,6 +364,8 @@ class Relay:
             commands.append(Drop(key))
         self._held = deque(held for held in self._held if held is not older.message)
         self._unmark(key)
+        if older.cancelled:
+            return [*commands, Disarm(Timer("linger", key))]
         return commands + self._disarm(key) + self._ungather(older)
 
     # --- Routing -----------------------------------------------------------------------------------------------
@@ -398,6 +410,7 @@ class Relay:
         if pending is None or pending.message is not message:
             return []
         pending.sent = True
+        pending.session = self._session
         if message.method == INITIALIZE:
             self._begin_greeting(message)
         if not self._settled:
@@ -459,6 +472,7 @@ class Relay:
         revision = message.result.get("protocolVersion")
         self._revision = revision if isinstance(revision, str) else None
         self._greeted = True
+        self._session += 1
 
     def _answered(self, key: Key, pending: _Pending, answer: Message) -> list[Command]:
         commands = self._disarm(key)
@@ -548,7 +562,8 @@ class Relay:
         pending.resent, pending.sent = True, False
         self._held.append(pending.message)
         if self._traits.streams_per_exchange:
-            return self._reopen()
+            # a late word about the session before this one says nothing about this one
+            return self._go_on() if pending.session != self._session else self._reopen()
         held, self._held = self._held, deque()
         commands = self.link_down(fault)
         self._held = held
@@ -574,6 +589,7 @@ class Relay:
             text = "the server lost the session, and the new one speaks another protocol version"
             return self._give_up_held(SessionLost(text, hint="Restart this MCP server in the host."))
         self._stale = False
+        self._session += 1
         initialized = self._initialized or msg.notification(INITIALIZED)
         return [ToServer(initialized), Listen()]
 

@@ -19,7 +19,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 from mcp_remote_py.core.errors import Fault, Interrupted, PeerBroke, TooLarge, Unreachable
-from mcp_remote_py.core.http.headers import Headers, has
+from mcp_remote_py.core.http.headers import Headers
 from mcp_remote_py.core.http.origins import Origin, origin_of, place_of
 from mcp_remote_py.net import codings, failures, redirects
 
@@ -302,8 +302,8 @@ class _HttpxPort:
             stream=_Body(request.body, request.written),
             extensions=self._extensions,
         )
-        if jar and not has(request.headers, "cookie"):
-            jar.set_cookie_header(built)
+        if jar:
+            jar.set_cookie_header(built)  # without effect where the user gave a Cookie header
         return built
 
     async def _release(self, answer: httpx.Response) -> None:

@@ -1,6 +1,7 @@
 """What comes in outside of any exchange, on a shared pipe or a standing stream: one text in, its messages out.
 
-What is no message there belongs to nobody who could be told, so it becomes a note, and the stream goes on.
+A malformed answer whose id can be read becomes an error under that id, for somebody waits for it. What else is no
+message belongs to nobody who could be told, so it becomes a note, and the stream goes on.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import logging
 
 from mcp_remote_py.core import message as msg
+from mcp_remote_py.core.errors import PeerBroke, as_error
 from mcp_remote_py.core.message import Batch, Invalid, Message
 
 _LOG = logging.getLogger("mcp_remote_py.transports")
@@ -18,18 +20,18 @@ def messages_in(raw: bytes, host: str) -> list[Message]:
     try:
         parsed = msg.parse(raw)
     except Invalid as invalid:
-        _note(host, invalid)
-        return []
+        return _made_of(invalid, host)
     if not isinstance(parsed, Batch):
         return [parsed]
     found: list[Message] = []
     for item in parsed.items:
-        if isinstance(item, Invalid):
-            _note(host, item)
-        else:
-            found.append(item)
+        found += _made_of(item, host) if isinstance(item, Invalid) else [item]
     return found
 
 
-def _note(host: str, invalid: Invalid) -> None:
-    _LOG.warning("%s sent something that is no JSON-RPC message, which is dropped: %s", host, invalid.reason)
+def _made_of(invalid: Invalid, host: str) -> list[Message]:
+    _LOG.warning("%s sent something that is no JSON-RPC message: %s", host, invalid.reason)
+    if invalid.identifier is None or invalid.answerable:
+        return []
+    fault = PeerBroke(f"{host} sent an answer that is no JSON-RPC message: {invalid.reason}")
+    return [as_error(fault, invalid.identifier)]

@@ -1,8 +1,8 @@
 """What is this request, and may it pass: from method, headers and envelope to a way in or a `Rejection`. Pure.
 
 The order of the checks is fixed, so that each mistake has one status (MCP 2025-11-25, Transports; RFC 9110 section
-15). The endpoints call the functions from top to bottom. Every rejection carries a JSON-RPC error, with the id of the request
-where there is exactly one.
+15). The endpoints call the functions from top to bottom. Every rejection carries a JSON-RPC error, with the id of the
+request where there is exactly one.
 """
 
 from __future__ import annotations

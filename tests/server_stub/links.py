@@ -79,7 +79,7 @@ class ScriptedLink:
             written()
         if message_.kind is not Kind.REQUEST:
             return
-        over = self._over.setdefault(message_.key, asyncio.Event())
+        over = self._over[message_.key] = asyncio.Event()
         answer = self.reply(message_)
         if answer is not None:
             await self.say(answer, message_.key if self._named else None)

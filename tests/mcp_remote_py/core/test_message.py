@@ -48,10 +48,13 @@ def test_what_python_takes_for_json_but_nobody_else_does_is_refused(constant: st
     assert caught.value.code == -32700
 
 
-def test_a_hundred_thousand_brackets_are_an_error_not_a_crash() -> None:
+@pytest.mark.parametrize(
+    ("before", "after"), [(b'{"jsonrpc":"2.0","id":7,"params":', b"}"), (b'{"params":', b',"jsonrpc":"2.0","id":7}')]
+)
+def test_a_hundred_thousand_brackets_are_an_error_under_their_id_not_a_crash(before: bytes, after: bytes) -> None:
     with pytest.raises(Invalid) as caught:
-        parse(b"[" * 100_000)
-    assert caught.value.code == -32700
+        parse(before + b"[" * 100_000 + b"]" * 100_000 + after)
+    assert (caught.value.code, caught.value.identifier) == (-32600, 7)
 
 
 def test_raw_line_ends_between_tokens_become_blanks_and_separators_of_other_kinds_stay() -> None:

@@ -359,6 +359,7 @@ def test_on_the_old_wire_a_lost_session_needs_a_new_stream() -> None:
         (b'{"jsonrpc":"2.0","id":null,"method":"x"}', None, -32600),
         (b'{"jsonrpc":"2.0","id":3,"method":4}', 3, -32600),
         (b'{"jsonrpc":"2.0","id":true,"method":"x"}', None, -32600),
+        (b'{"jsonrpc":"2.0","id":1e999,"method":"x"}', None, -32600),
     ],
 )
 def test_a_line_that_is_no_message_is_answered_and_the_bridge_goes_on(line: bytes, identifier: Any, code: int) -> None:
@@ -483,6 +484,36 @@ def test_leaving_says_nothing_about_what_the_host_cancelled() -> None:
     greeted().client(call(5)).client(note("notifications/cancelled", requestId=5)).skip().stops().nothing()
 
 
+def test_an_id_used_again_after_its_cancellation_is_a_new_request() -> None:
+    cancel = note("notifications/cancelled", requestId=5)
+    script = greeted().client(call(5)).client(cancel).skip()
+    script.client(call(5, "tools/list")).expect(
+        Drop(K5), Disarm(Timer("linger", K5)), ToServer(call(5, "tools/list"), K5)
+    )
+    script.rings("linger", K5).nothing().server(answer(5), K5).answers((5, "result"))
+
+
+def test_a_cancelled_probe_holds_nobody_back() -> None:
+    script = play(a_relay("http-first")).client(call(5, "tools/list")).up().client(call(6)).skip()
+    cancel = note("notifications/cancelled", requestId=5)
+    script.client(cancel).expect(
+        ToServer(cancel, urgent=True), Arm(Timer("linger", K5), LINGER_SECONDS), ToServer(call(6), K6)
+    )
+
+
+def test_cancelling_a_member_of_a_batch_twice_counts_once() -> None:
+    cancel = note("notifications/cancelled", requestId=5)
+    script = speaking("2025-03-26").client(batch(*CALLS)).client(cancel).client(cancel).skip()
+    script.server(answer(6), K6).expect(ToClient(b"[" + answer(6).raw + b"]"))
+
+
+def test_a_late_word_about_the_old_session_does_not_end_the_new_one() -> None:
+    script = greeted().client(call(5)).client(call(6)).skip().over(K5, SessionLost("404"))
+    (again,) = script.sent()
+    script.server(answer("private-1", {"protocolVersion": "2025-06-18"}), again.message.key).skip()
+    script.over(K6, SessionLost("404")).expect(ToServer(call(6), K6))
+
+
 # --- The promise, under any interleaving ------------------------------------------------------------------------
 
 STRATEGIES = ("http-first", "sse-first", "http-only", "sse-only", "ws-only")
@@ -538,7 +569,7 @@ class World:
             self.perform(relay.from_client(note("notifications/cancelled", requestId=identifier)))
         elif what == "time" and self.asked:
             key = call(self.asked[pick % len(self.asked)]).key
-            self.perform(relay.timer(Timer("timeout", key)))
+            self.perform(relay.timer(Timer("timeout" if fault is None else "linger", key)))
         elif what == "link":
             self.link(fault)
         elif self.at_server and self.dialling is None:

@@ -413,15 +413,16 @@ async def test_a_frame_against_the_protocol_is_the_servers_mistake() -> None:
             assert type(await listened(link)) is PeerBroke
 
 
-async def test_what_is_sent_after_the_server_closed_never_ran_and_says_why() -> None:
+@pytest.mark.parametrize(("code", "kind"), [(4001, SignInNeeded), (1011, Interrupted)])
+async def test_what_is_sent_after_the_server_closed_never_ran_and_says_why(code: int, kind: type[Fault]) -> None:
     async def handler(socket: ServerConnection) -> None:
-        await socket.close(4001, "no token")
+        await socket.close(code, "no token")
 
     async with serving(handler) as (url, _):
         link = a_link(url)
         async with opened(link):
             await listened(link)
-            with pytest.raises(SignInNeeded, match="no token") as caught:
+            with pytest.raises(kind, match="no token") as caught:
                 await link.send(CALL)
     assert not caught.value.may_have_run
 

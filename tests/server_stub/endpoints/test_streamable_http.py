@@ -885,6 +885,7 @@ async def test_an_idle_session_expires_but_not_while_a_call_runs_or_a_get_is_ope
         await quiet.start()
         async with calling.posting(request(1, "work")) as events, listening.getting() as standing:
             await within(backends.links[2].closed.wait())
+            await asyncio.sleep(0.9)
             assert (await quiet.post(request(1, "ping"))).status_code == 404
             work = await backends.links[0].received("work")
             await backends.links[0].say(result(work, 1))
