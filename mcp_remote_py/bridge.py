@@ -63,6 +63,7 @@ class Bridge:
         self._last_notification: asyncio.Event | None = None
         self._telling = 0
         self._listening: asyncio.Task[None] | None = None
+        self._wire_to_name: str | None = None  # until the server has said something over it
         self._at_end = False
         self._quiet = asyncio.Event()
         self._reason: asyncio.Future[tuple[str, bool]] = asyncio.get_running_loop().create_future()
@@ -115,6 +116,9 @@ class Bridge:
     async def _deliver(self, link: Link, message: Message, exchange: Key | None) -> None:
         if link is not self._link:
             return  # a link that was replaced has nothing more to say
+        if self._wire_to_name is not None:
+            _LOG.info("speaking %s with %s", _WIRE_NAMES[self._wire_to_name], self._host())
+            self._wire_to_name = None
         if _LOG.isEnabledFor(logging.DEBUG):
             _LOG.debug("server: %s %s", message.method or message.kind.value, "" if message.id is None else message.key)
         self._perform(self._relay.from_server(message, exchange))
@@ -235,7 +239,7 @@ class Bridge:
         except Exception as defect:  # noqa: BLE001  as for an exchange
             self._perform(self._relay.link_failed(self._own_mistake(defect)))
         else:
-            _LOG.info("speaking %s with %s", _WIRE_NAMES[wire], self._host())
+            self._wire_to_name = wire
             if not link.traits.streams_per_exchange:
                 self._listening = self._spawn(self._listen(link, None))
             self._perform(self._relay.link_up(link.traits))
