@@ -31,8 +31,9 @@ from mcp_remote_py.stdio import LineReader, Lines, LineWriter
 _LOG = logging.getLogger("mcp_remote_py.bridge")
 _ORDER_SECONDS = 10.0
 """How long later messages wait for a notification that does not arrive."""
-_CLOSE_SECONDS = 0.4
-_FLUSH_SECONDS = 0.2
+_LEAVE_SECONDS = 0.5
+"""What ending the session and flushing may take together, after the drain."""
+_LOG_SECONDS = 0.1
 
 
 class _Leg:
@@ -231,7 +232,7 @@ class Bridge:
         old, self._link = self._link, None
         self._stop_listening()
         if old is not None:
-            self._spawn(old.close())
+            self._spawn(self._close(old))
         try:
             link = await self._open(wire)
         except Fault as trouble:
@@ -297,13 +298,19 @@ class Bridge:
                 leg.task.cancel()
         self._stop_listening()
         link, self._link = self._link, None
-        if link is not None:
-            with contextlib.suppress(TimeoutError, Fault):  # the server may keep its session; we go all the same
-                async with asyncio.timeout(_CLOSE_SECONDS):
-                    await link.close()
-        if answer:
-            await self._writer.finish(_FLUSH_SECONDS)
-        self._log.drain(_FLUSH_SECONDS / 2)
+        with contextlib.suppress(TimeoutError):  # the server may keep its session; we go all the same
+            async with asyncio.timeout(_LEAVE_SECONDS), asyncio.TaskGroup() as group:
+                if link is not None:
+                    group.create_task(self._close(link))
+                if answer:
+                    group.create_task(self._writer.finish(_LEAVE_SECONDS))
+        self._log.drain(_LOG_SECONDS)
+
+    async def _close(self, link: Link) -> None:
+        try:
+            await link.close()
+        except Fault as trouble:
+            _LOG.debug("the session could not be ended: %s", self._clean(trouble))
 
     async def _drain(self) -> None:
         """Let running requests finish, for a while: `printf ... | mcp-remote-py URL` works because of it."""

@@ -47,6 +47,9 @@ def _command(name: str, arguments: list[str]) -> int:
 
 def run_bridge(configured: settings.Settings) -> int:
     """Guard stdout, then carry messages until there is a reason to go."""
+    from mcp_remote_py.lifetime import leave_quietly
+
+    leave_quietly()
     from mcp_remote_py.stdio import take_stdout
 
     try:

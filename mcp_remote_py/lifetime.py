@@ -6,7 +6,6 @@ two seconds. No PR_SET_PDEATHSIG: it follows the parent's *thread*.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import sys
@@ -17,10 +16,23 @@ _NAMES = ("SIGTERM", "SIGINT", "SIGHUP", "SIGBREAK")
 _POLL_SECONDS = 2.0
 
 
+def leave_quietly() -> None:
+    """Let a signal end the process at once with exit code 0: nothing has been promised to anybody yet.
+
+    For the moments between the start of the program and the start of `Lifetime`, which replaces these handlers.
+    """
+    for name in _NAMES:
+        number = getattr(signal, name, None)
+        if number is not None:
+            signal.signal(number, lambda *_: os._exit(0))
+
+
 class Lifetime:
     """Watches for reasons to leave. `on_leave(reason)` is called once; a second signal ends the process at once."""
 
     def __init__(self, on_leave: Callable[[str], None]) -> None:
+        import asyncio  # not at the top: `leave_quietly` runs before anything heavy is loaded
+
         self._on_leave = on_leave
         self._loop = asyncio.get_running_loop()
         self._signalled = False

@@ -149,7 +149,7 @@ async def _listen(runner: web.AppRunner, settings: ServeSettings) -> str:
     except OSError as error:
         reason = error.strerror or "it cannot be bound"
         where = f"--host {settings.host} --port {settings.port}"
-        raise ConfigError(f"{where}: {reason.lower()}. Choose another --port, or 0 for a free one.") from None
+        raise ConfigError(f"{where}: {reason.lower()}. Choose another port, or 0 for a free one.") from None
     port = runner.addresses[0][1]
     shown = f"[{settings.host}]" if ":" in settings.host else settings.host
     return f"http://{shown}:{port}"

@@ -17,12 +17,12 @@ from enum import Enum
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from mcp_remote_py.core.errors import BackendDown, Fault, PeerBroke, Refused, ShuttingDown, as_error
+from mcp_remote_py.core.errors import BackendDown, Fault, PeerBroke, Refused, as_error
 from mcp_remote_py.core.inflight import InFlight
 from mcp_remote_py.core.link import Link
 from mcp_remote_py.core.message import JsonId, Key, Kind, Message, error, key_of, with_id
 from server_stub.backends import Connect, Peer
-from server_stub.core.admission import SOURCE, Known, Posted
+from server_stub.core.admission import SOURCE, Known, Posted, stopping
 from server_stub.core.outbox import STANDING, Elsewhere, Event, EventId, Outbox, Reader
 from server_stub.events import EventStore
 from server_stub.settings import Limits, Timing
@@ -292,7 +292,7 @@ class Session:
             self.end(BackendDown("The server failed while it carried this call."))
         finally:
             self._group = None
-            self.end(ShuttingDown("The server is stopping."))
+            self.end(stopping(may_have_run=True))
             await self._wind_up(closing_time)
 
     async def _wind_up(self, closing_time: Callable[[], float]) -> None:
@@ -566,7 +566,7 @@ class Gateway:
     def open(self, wire: Wire, principal: str | None) -> Session:
         """Open a session. Raises `ShuttingDown`, or `Refused` where there are too many."""
         if self.stopping:
-            raise ShuttingDown("The server is stopping.", may_have_run=False)
+            raise stopping()
         if len(self._living) >= self._limits.sessions:
             hint = "Try again later, or raise --max-sessions on the server."
             raise Refused("The server has as many sessions as it may have.", hint=hint, http_status=503)
@@ -600,7 +600,7 @@ class Gateway:
         if self._close_by is None:
             self._close_by = deadline - 1.5
         for session in tuple(self._living):
-            session.end(ShuttingDown("The server is stopping."))
+            session.end(stopping(may_have_run=True))
         await self._until(lambda: not self._living)
         if self._reaper is not None:
             self._reaper.cancel()

@@ -126,6 +126,9 @@ class BackendDown(Fault):
 
 class ShuttingDown(Fault):
     code = -31010
+    default_hint = (
+        "The call may have run on the server. At the end of input, --drain gives running calls more time than a second."
+    )
     default_may_have_run = True
 
 

@@ -509,7 +509,8 @@ class Relay:
         self._unmark(key)
         if pending.cancelled:
             return [Disarm(Timer("linger", key))]
-        return self._answered(key, pending, as_error(fault, pending.message.id))
+        failed = Note("warning", f"{pending.message.method} {key} failed: {fault}")
+        return [failed, *self._answered(key, pending, as_error(fault, pending.message.id))]
 
     def _unmark(self, key: Key) -> None:
         """This exchange holds nothing back any more."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple, Protocol
 
 from mcp_remote_py.core import message, versions
-from mcp_remote_py.core.errors import Fault, Refused, SessionLost, TooLarge, as_error
+from mcp_remote_py.core.errors import Fault, Refused, SessionLost, ShuttingDown, TooLarge, as_error
 from mcp_remote_py.core.message import Batch, Invalid, JsonId, Key, Kind, Message
 
 SOURCE = "mcp-remote-server"
@@ -38,6 +38,12 @@ def reject_fault(
     """Return a rejection that carries a fault. `retry_after` is in seconds."""
     headers = () if retry_after is None else (("Retry-After", str(retry_after)),)
     return Rejection(status, as_error(fault, identifier, SOURCE), headers)
+
+
+def stopping(*, may_have_run: bool = False) -> ShuttingDown:
+    """Return the fault of a server that is leaving: for a request it does not take, or for one that was open."""
+    hint = "The call may have run; check its effect before you repeat it." if may_have_run else "Try again later."
+    return ShuttingDown("The server is stopping.", hint=hint, may_have_run=may_have_run)
 
 
 def unknown_session(identifier: JsonId | None = None) -> Rejection:

@@ -11,7 +11,7 @@ import asyncio
 from aiohttp import web
 
 from mcp_remote_py.core import versions
-from mcp_remote_py.core.errors import Fault, SessionLost, ShuttingDown
+from mcp_remote_py.core.errors import Fault, SessionLost
 from mcp_remote_py.core.message import JsonId, Kind, Message, join
 from mcp_remote_py.core.sse import encode_event
 from server_stub.core import admission
@@ -211,8 +211,7 @@ class StreamableHttp:
 
 
 def _stopping(identifier: JsonId | None) -> Rejection:
-    fault = ShuttingDown("The server is stopping.", may_have_run=False)
-    return admission.reject_fault(503, fault, identifier, retry_after=5)
+    return admission.reject_fault(503, admission.stopping(), identifier, retry_after=5)
 
 
 def _with_id(event: Event) -> bytes:

@@ -47,7 +47,7 @@ class WebSocket:
         if not socket.can_prepare(request):
             return rejected(admission.reject(426, "This path speaks WebSocket.")._replace(headers=_UPGRADE))
         if self._gateway.stopping:
-            return rejected(admission.reject_fault(503, ShuttingDown("The server is stopping."), retry_after=5))
+            return rejected(admission.reject_fault(503, admission.stopping(), retry_after=5))
         await socket.prepare(request)
         try:
             if PRINCIPAL in request:

@@ -74,7 +74,7 @@ async def test_a_port_that_is_taken_is_a_configuration_error() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        with pytest.raises(ConfigError, match="Choose another --port"):
+        with pytest.raises(ConfigError, match="Choose another"):
             await run(QUICK._replace(port=taken.getsockname()[1]), Backends())
 
 

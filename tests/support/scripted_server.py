@@ -235,7 +235,9 @@ class ScriptedServer:
         except (ConnectionError, asyncio.IncompleteReadError):
             pass  # the client went away, which is its right
         except asyncio.CancelledError:
-            pass  # the test is over; asyncio would log a handler that ends cancelled as a failure
+            # the test is over; asyncio would log a handler that ends cancelled as a failure, and an orderly end of TLS
+            # would wait for the client
+            writer.transport.abort()
         except Exception as failure:  # noqa: BLE001  handed to the test at the end
             self._failures.append(failure)
         finally:

@@ -16,7 +16,7 @@ from mcp_remote_py.transports.incoming import messages_in
         '{"jsonrpc":"2.0","id":1,"result":{},"error":null}',
         '{"id":1,"result":{}}',
         '{"jsonrpc":"2.0","id":1,"error":"boom"}',
-        '{"jsonrpc":"2.0","id":1,"result":' + "[" * 5000 + "]" * 5000 + "}",
+        '{"jsonrpc":"2.0","id":1,"result":' + "[" * 200_000 + "]" * 200_000 + "}",
     ],
 )
 def test_a_malformed_answer_becomes_an_error_under_its_id(text: str) -> None:
