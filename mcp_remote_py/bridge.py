@@ -137,6 +137,7 @@ class Bridge:
                 case Note(level, text):
                     _LOG.log(getattr(logging, level.upper()), "%s", text)
                 case Dial(wire):
+                    self._hang_up()  # at once: the old link must not have a word in the opening of the new one
                     self._spawn(self._dial(wire))
                 case Listen():
                     self._listen_again()
@@ -156,7 +157,8 @@ class Bridge:
             _LOG.debug("host: %s %s", message.method or "answer", "" if message.id is None else message.key)
         link = self._link
         if link is None:
-            return  # unreachable: the relay sends only while a link is up
+            self._perform(self._without_link(message, exchange))
+            return
         if exchange is not None:
             leg = _Leg()
             self._legs[exchange] = leg
@@ -169,6 +171,13 @@ class Bridge:
             self._last_notification = arrived
         self._telling += 1
         self._spawn(self._tell(link, message, before, arrived))
+
+    def _without_link(self, message: Message, exchange: Key | None) -> list[Command]:
+        """The relay sends only while a link is up; if it is mistaken, nobody may wait for ever because of it."""
+        fault = OwnMistake("the bridge had no connection to send this on", may_have_run=False)
+        if exchange is None:
+            return self._relay.told(message, fault)
+        return self._relay.exchange_over(exchange, fault)
 
     def _written_of(self, message: Message) -> asyncio.Event | None:
         """What a cancellation must not overtake."""
@@ -228,11 +237,13 @@ class Bridge:
         with contextlib.suppress(Fault):  # whoever uses the wire will meet the same trouble, and report it
             await asyncio.to_thread(_load, self._relay.wire)
 
-    async def _dial(self, wire: str) -> None:
+    def _hang_up(self) -> None:
         old, self._link = self._link, None
         self._stop_listening()
         if old is not None:
             self._spawn(self._close(old))
+
+    async def _dial(self, wire: str) -> None:
         try:
             link = await self._open(wire)
         except Fault as trouble:
@@ -255,7 +266,8 @@ class Bridge:
         try:
             await link.open(lambda message, exchange: self._deliver(link, message, exchange))
         except BaseException:
-            self._link = None
+            if self._link is link:
+                self._link = None
             with contextlib.suppress(Fault):  # the first trouble is the one to report
                 await link.close()
             raise

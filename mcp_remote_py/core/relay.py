@@ -195,6 +195,8 @@ class Relay:
 
     def link_down(self, fault: Fault) -> list[Command]:
         """A shared pipe broke: its session is gone, and with it whatever was on the way."""
+        if self._way is not Way.UP:
+            return [Note("debug", f"a connection that is not in use any more was lost: {fault}")]
         self._way = Way.IDLE
         self._stale = self._greeted
         self._asked.drain()

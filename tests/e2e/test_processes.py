@@ -204,14 +204,15 @@ async def test_a_host_that_never_reads_stderr_blocks_nothing() -> None:
         os.close(write)
         assert process.stdin is not None
         assert process.stdout is not None
+        pings = [json.dumps({"jsonrpc": "2.0", "id": n, "method": "ping"}).encode() for n in range(200)]
         lines = [
-            b"garbage" * 20,
-            *(json.dumps({"jsonrpc": "2.0", "id": n, "method": "ping"}).encode() for n in range(1500)),
-        ]
+            *[b"garbage"] * 3000,
+            *pings,
+        ]  # each line of garbage is worth a line of log, far more than a pipe holds
         process.stdin.write(b"\n".join(lines) + b"\n")
         heard = 0
         async with asyncio.timeout(40):
-            while heard < 1501:
+            while heard < len(lines):
                 assert await process.stdout.readline()
                 heard += 1
             process.stdin.close()
