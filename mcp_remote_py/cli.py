@@ -15,6 +15,7 @@ from mcp_remote_py.core import options
 from mcp_remote_py.core.errors import ConfigError
 from mcp_remote_py.core.options import Given
 from mcp_remote_py.core.redact import Redactor
+from mcp_remote_py.lifetime import leave_quietly
 
 PROGRAM = "mcp-remote-py"
 COMMANDS = {"demo": "start a server and carry real calls to it over all three transports"}
@@ -25,12 +26,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     speak_utf8(sys.stderr)
     try:
+        if arguments[:1] == ["help"]:
+            arguments = ["--help"]
         if arguments and arguments[0] in COMMANDS:
             return _command(arguments[0], arguments[1:])
+        leave_quietly()
         configured = read_settings(arguments, os.environ)
         if configured is None:
             return 0
-        _check_bundles(configured)
+        configured = _with_good_bundles(configured, os.environ.get("NODE_EXTRA_CA_CERTS", ""))
     except ConfigError as error:
         sys.stderr.write(f"{PROGRAM}: {error}\n")
         return ConfigError.exit_code
@@ -47,9 +51,6 @@ def _command(name: str, arguments: list[str]) -> int:
 
 def run_bridge(configured: settings.Settings) -> int:
     """Guard stdout, then carry messages until there is a reason to go."""
-    from mcp_remote_py.lifetime import leave_quietly
-
-    leave_quietly()
     from mcp_remote_py.stdio import take_stdout
 
     try:
@@ -83,12 +84,26 @@ def run_bridge(configured: settings.Settings) -> int:
     return 0
 
 
-def _check_bundles(configured: settings.Settings) -> None:
-    if configured.tls.ca_bundles:
-        from mcp_remote_py.net import tls
+def _with_good_bundles(configured: settings.Settings, from_environment: str) -> settings.Settings:
+    """Return the settings without a certificate file of the environment that is stale, which is noted.
 
-        for path in configured.tls.ca_bundles:
-            tls.check_bundle(path)
+    Raises `ConfigError` for a file that was named by a flag.
+    """
+    if not configured.tls.ca_bundles:
+        return configured
+    from mcp_remote_py.net import tls
+
+    good, notes = [], list(configured.notes)
+    for path in configured.tls.ca_bundles:
+        try:
+            tls.check_bundle(path, "NODE_EXTRA_CA_CERTS" if path == from_environment else "--ca-bundle")
+        except ConfigError as error:
+            if path != from_environment:
+                raise
+            notes.append(f"{error} It is ignored.")
+        else:
+            good.append(path)
+    return configured._replace(tls=settings.Tls(tuple(good)), notes=tuple(notes))
 
 
 def read_settings(arguments: list[str], environ: Mapping[str, str]) -> settings.Settings | None:
@@ -104,12 +119,25 @@ def read_settings(arguments: list[str], environ: Mapping[str, str]) -> settings.
         if word.startswith("-"):
             raise ConfigError(_unknown(parser, word.partition("=")[0]))
     words: list[str] = [*parsed.words, *unknown]
+    _check_words(words)
     given: Given = parsed.given or {}
     inputs = settings.Inputs(environ, read_text)
     configured = settings.build(words[0] if words else None, options.resolve(settings.OPTIONS, given, environ), inputs)
     if len(words) > 1:
         return configured._replace(notes=(*configured.notes, _second_word(words)))
     return configured
+
+
+def _check_words(words: list[str]) -> None:
+    """Recognise what people who come from `npx mcp-remote` leave in place, or forget to quote."""
+    if words and words[0].partition("@")[0] in ("mcp-remote", "npx"):
+        from mcp_remote_py import compat
+
+        raise ConfigError(f"{words[0]!r} is no URL. {compat.NPX_LEFTOVER}")
+    if len(words) > 1 and words[1].lower() in ("bearer", "basic", "token"):
+        raise ConfigError(
+            f'{words[1]!r} stands alone. Quote the whole header: --header "Authorization: {words[1]} ..."'
+        )
 
 
 def _second_word(words: list[str]) -> str:

@@ -8,6 +8,8 @@ from __future__ import annotations
 _SIGN_IN = "belongs to signing in with a browser, which this version does not do: give it a token (MCP_AUTH_TOKEN)"
 _NOT_YET = "is not offered by this version: leave it out"
 
+NPX_LEFTOVER = "Remove what is left of `npx -y mcp-remote` from the args: they begin with the URL."
+
 MCP_REMOTE_FLAGS: dict[str, str] = {
     "--auth-success-url": _SIGN_IN,
     "--auth-timeout": _SIGN_IN,
@@ -36,6 +38,8 @@ MCP_REMOTE_FLAGS: dict[str, str] = {
 
 
 def explain(flag: str) -> str | None:
-    """Return one sentence about a flag of mcp-remote, or None for a flag that it does not have either."""
+    """Return one sentence about a flag of mcp-remote or npx, or None for a flag that neither of them has."""
+    if flag in ("-y", "--yes"):
+        return f"{flag} belongs to npx. {NPX_LEFTOVER}"
     reason = MCP_REMOTE_FLAGS.get(flag)
     return None if reason is None else f"The mcp-remote flag {flag} {reason}."

@@ -201,8 +201,24 @@ OPTIONS: tuple[Option, ...] = (
         variables=(f"{_PREFIX}LOG_LEVEL",),
         metavar="LEVEL",
     ),
-    Option("debug", ("--debug",), "short for --log-level debug", OUTPUT, sets=True, default=False),
-    Option("silent", ("--silent",), "say nothing on stderr but errors", OUTPUT, sets=True, default=False),
+    Option(
+        "debug",
+        ("--debug",),
+        "short for --log-level debug",
+        OUTPUT,
+        variables=(f"{_PREFIX}DEBUG",),
+        sets=True,
+        default=False,
+    ),
+    Option(
+        "silent",
+        ("--silent",),
+        "say nothing on stderr but errors",
+        OUTPUT,
+        variables=(f"{_PREFIX}SILENT",),
+        sets=True,
+        default=False,
+    ),
 )
 """One row per option; flags, variables, help and did-you-mean are made from it."""
 
@@ -302,7 +318,9 @@ def _strategy(
     mode = environ.get("MCP_MODE", "")
     if not asked and mode:
         if mode == "websocket":
-            asked["MCP_MODE"], ws_auth = "ws-only", ws_auth or "message"
+            asked["MCP_MODE"] = "ws-only"
+            if environ.get("MCP_AUTH_TOKEN", "").strip():  # without a token there is no first message to send
+                ws_auth = ws_auth or "message"
         elif mode in ("remote", "http"):
             asked["MCP_MODE"] = "http-first"
         else:

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from mcp_remote_py.core.errors import ConfigError
 from server_stub.backends import Connect
@@ -123,6 +124,7 @@ async def run(settings: ServeSettings, connect: Connect, ready: Callable[[str], 
     """
     app = build_app(settings, connect)
     logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)  # it warns of every unknown sub-protocol
+    logging.getLogger("aiohttp.server").addFilter(_is_ours)
     runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.5)
     await runner.setup()
     gateway = app[GATEWAY]
@@ -131,11 +133,24 @@ async def run(settings: ServeSettings, connect: Connect, ready: Callable[[str], 
             url = await _listen(runner, settings)
             if ready is not None:
                 ready(url)
+            _warn_of_closed_doors(settings)
             await asked.wait()
             logger.info("stopping")
             await gateway.stop(settings.timing.grace)
         finally:
             await runner.cleanup()
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Keep what strangers send out of the log: a malformed request is not our trouble, and may hold a secret."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, HttpProcessingError)
+
+
+def _warn_of_closed_doors(settings: ServeSettings) -> None:
+    """Whoever binds to every address and names no host will wonder why other machines are refused."""
+    if settings.host in ("0.0.0.0", "::", "") and not settings.doors.hosts and not settings.doors.public_url:
+        logger.warning("requests from other machines are refused (421) until --allowed-host NAME says how they call us")
 
 
 async def _listen(runner: web.AppRunner, settings: ServeSettings) -> str:

@@ -467,8 +467,7 @@ class Session:
         if where is Elsewhere.DROP:
             logger.debug("session %s: %s belongs to nothing and was dropped", self.label, message.method)
         elif where is Elsewhere.HOLD:
-            self._note_asked(message, None)
-            self._outbox.hold(message)
+            self._hold(message)
         elif isinstance(where, int):
             self._note_asked(message, where)
             await self._put(where, message)
@@ -516,7 +515,17 @@ class Session:
                 self._note_asked(message, where)
                 await self._put(where, message)
             else:
-                self._outbox.hold(message)
+                self._hold(message)
+
+    def _hold(self, message: Message) -> None:
+        """Keep a message until a stream comes; a request for which there is no room is answered for the client."""
+        if self._outbox.hold(message):
+            self._note_asked(message, None)
+        elif message.kind is Kind.REQUEST:
+            self._asked.finish(message.key)
+            text = "The client is not listening, and too many questions wait for it already."
+            self._unsent += 1
+            self._inbox.put_nowait(error(message.id, -32603, text))
 
     def _look_whether_done(self) -> None:
         if self._fleeting and not self._unsent and not len(self._open):

@@ -4,14 +4,14 @@
     ├── ConfigError        the user can mend it: names flag, variable, file          exit 2
     └── Fault              becomes the answer to a request
         ├── Unreachable    nothing was sent                          -31001  never ran
-        │   └── TlsRefused the certificate was refused               -31001  never ran
+        │   └── TlsRefused no TLS that could be trusted              -31001  never ran
         ├── TimedOut       a limit passed                            -31002  may have run
         ├── Interrupted    sent, and the way broke before an answer  -31003  may have run
         ├── SessionLost    the server no longer knows the session    -31004  never ran
         ├── SignInNeeded   401, 403 or a WebSocket close that asks   -31005  never ran
         ├── Refused        an HTTP status without a JSON-RPC body    -31006  by status
         ├── TooLarge       over a limit, which the hint names        -31007  by place
-        ├── PeerBroke      the server violated the protocol          -31008  may have run
+        ├── PeerBroke      the server violated the protocol          -31008  by place
         ├── BackendDown    the child or handler is not there         -31009  by place
         ├── ShuttingDown   we are leaving                            -31010  may have run
         └── OwnMistake     a defect of ours, caught at the last line -32603  may have run
@@ -80,6 +80,7 @@ class TlsRefused(Unreachable):
 
 class TimedOut(Fault):
     code = -31002
+    default_hint = "Raise the limit that the text names, or find out why the server is slow."
     default_may_have_run = True
 
 

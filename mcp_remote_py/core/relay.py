@@ -452,7 +452,8 @@ class Relay:
     def _answer_of_server(self, message: Message, exchange: Key | None) -> list[Command]:
         if message.id is None:
             waiting = [pending for pending in map(self._open.get, self._open) if pending is not None and pending.sent]
-            if len(waiting) != 1 or waiting[0].message.id is None:
+            guess = not self._traits.streams_per_exchange and len(waiting) == 1
+            if not guess or waiting[0].message.id is None:
                 return [Note("warning", "the server sent an error that belongs to no request")]
             message = msg.with_id(message, waiting[0].message.id)  # it can only belong to this one
         key = message.key

@@ -56,6 +56,23 @@ class _Connect(connect):
         return exc
 
 
+class _Connection(ClientConnection):
+    """As the library's, but a server that says goodbye and leaves the connection open is not waited for for ever."""
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.close_rcvd_at is None and self.protocol.close_rcvd is not None:
+            self.close_rcvd_at = self.loop.call_later(CLOSE_SECONDS, self.transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self.close_rcvd_at is not None:
+            self.close_rcvd_at.cancel()
+        super().connection_lost(exc)
+
+    close_rcvd_at: asyncio.TimerHandle | None = None
+    """The timer that runs since the server's Close frame."""
+
+
 class WebSocket:
     """See the module's text, and `core.link`."""
 
@@ -89,6 +106,7 @@ class WebSocket:
         try:
             self._socket = await _Connect(
                 self._url,
+                create_connection=_Connection,
                 subprotocols=[Subprotocol(SUBPROTOCOL)],
                 compression=None,
                 additional_headers=self._headers,

@@ -242,6 +242,8 @@ class Threads:
                     returned = context.run(function, *arguments, **named)
                 except StopIteration:  # which no future can carry
                     _settle(outcome, error=RuntimeError("the handler raised StopIteration"))
+                except (KeyboardInterrupt, GeneratorExit) as error:  # a real one never arrives in a thread
+                    _settle(outcome, error=RuntimeError(f"the handler raised {type(error).__name__}"))
                 except BaseException as error:  # noqa: BLE001  (also SystemExit: it reaches who waits)
                     _settle(outcome, error=error)
                 else:

@@ -125,6 +125,8 @@ class Outbox:
         self._stream_of: dict[Key, int] = {}
         self._tokens: dict[Key, Key] = {}
         self._held: list[Message] = []
+        self._held_bytes = 0
+        self._held_notes = 0
 
     # streams and their readers
 
@@ -267,14 +269,27 @@ class Outbox:
 
     # what waits for a stream
 
-    def hold(self, message: Message) -> None:
-        """Keep a message until a stream comes. Requests are never dropped; of too many notifications the oldest are."""
+    def hold(self, message: Message) -> bool:
+        """Keep a message until a stream comes. Returns False where there is no room for it.
+
+        Of too many messages the oldest notification gives way. A request is never dropped: where only requests wait,
+        the new one is not taken, and whoever calls must answer it.
+        """
+        full = len(self._held) >= HELD_COUNT or self._held_bytes + len(message.raw) > HELD_BYTES
+        if full and not self._make_room():
+            return False
         self._held.append(message)
-        if len(self._held) > HELD_COUNT or sum(len(one.raw) for one in self._held) > HELD_BYTES:
-            for index, one in enumerate(self._held):
-                if one.kind is not Kind.REQUEST:
-                    del self._held[index]
-                    break
+        self._held_bytes += len(message.raw)
+        self._held_notes += message.kind is not Kind.REQUEST
+        return True
+
+    def _make_room(self) -> bool:
+        if not self._held_notes:
+            return False
+        index = next(index for index, one in enumerate(self._held) if one.kind is not Kind.REQUEST)
+        self._held_bytes -= len(self._held.pop(index).raw)
+        self._held_notes -= 1
+        return True
 
     @property
     def holds(self) -> bool:
@@ -284,13 +299,14 @@ class Outbox:
     def take_held(self) -> list[Message]:
         """Return what waits, oldest first, and forget it."""
         held, self._held = self._held, []
+        self._held_bytes = self._held_notes = 0
         return held
 
     def withdraw(self, key: Key) -> bool:
         """Take a held request of the server back, as it has cancelled it. Says whether it was there."""
         for index, one in enumerate(self._held):
             if one.kind is Kind.REQUEST and one.key == key:
-                del self._held[index]
+                self._held_bytes -= len(self._held.pop(index).raw)
                 return True
         return False
 

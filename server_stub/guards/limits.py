@@ -9,7 +9,7 @@ from __future__ import annotations
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from server_stub.core.admission import check_size
+from server_stub.core.admission import check_size, reject
 from server_stub.endpoints.replies import rejected
 
 
@@ -18,6 +18,10 @@ def limits(body: int) -> Middleware:
 
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+        coding = request.headers.get("Content-Encoding", "identity").strip().lower()
+        if coding not in ("", "identity"):
+            # no MCP client sends one, and a small body could unfold to any size before the limit is met
+            return rejected(reject(415, "A body with a Content-Encoding is not accepted."))
         try:
             return await handler(request)
         except web.HTTPRequestEntityTooLarge:

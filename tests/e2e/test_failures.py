@@ -6,6 +6,8 @@ After each failure the same bridge carries the next call: a failure of the remot
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 import json
 import ssl
 from collections.abc import Awaitable, Callable
@@ -19,6 +21,7 @@ from aiohttp import WSMsgType, web
 from tests.support.host import Host, clean_environment, launch
 from tests.support.scripted_server import Peer, ScriptedServer, Seen, closed_port, head_of
 
+WEBSOCKET_GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 GREETING = {"protocolVersion": "2025-06-18", "capabilities": {}, "serverInfo": {"name": "s", "version": "0"}}
 Deed = Callable[[Seen, Peer], Awaitable[None]]
 
@@ -433,6 +436,23 @@ async def test_what_a_close_before_the_first_answer_means(code: int, expected: i
     assert error["code"] == expected
     assert "because" in error["message"]
     assert "\x1b" not in error["message"]
+
+
+async def test_a_server_that_says_goodbye_and_keeps_the_connection_open_is_not_waited_for() -> None:
+    async def upgrade_and_close(peer: Peer) -> None:
+        seen = await peer.request()
+        assert seen is not None
+        key = seen.header("Sec-WebSocket-Key") or ""
+        accept = base64.b64encode(hashlib.sha1((key + WEBSOCKET_GUID).encode()).digest()).decode()  # noqa: S324
+        head = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Accept": accept}
+        await peer.raw(head_of(101, head))
+        await peer.reader.read(100)
+        await peer.raw(b"\x88\x02\x03\xe8")  # a Close frame, code 1000
+        await peer.silence()
+
+    async with ScriptedServer(raw=upgrade_and_close) as server, launch(server.url, "--ws-only") as host:
+        error = (await host.request("initialize"))["error"]
+        assert error["code"] == -31003
 
 
 async def test_the_token_may_go_as_the_first_message() -> None:

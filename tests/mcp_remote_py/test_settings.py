@@ -64,6 +64,7 @@ def test_the_modes_of_old_configs() -> None:
     assert (settings.strategy, settings.target.ws_auth, settings.target.token) == ("ws-only", "message", "tok")
     assert settings.target.url == "wss://example.com/mcp"
     assert settings_of(URL, env={"MCP_MODE": "http"}).strategy == "http-first"
+    assert settings_of(URL, env={"MCP_MODE": "websocket"}).target.ws_auth == "header", "without a token"
     assert "mcp-remote-server" in refusal(URL, env={"MCP_MODE": "serverless"})
 
 
@@ -159,6 +160,9 @@ def test_the_port_of_mcp_remote_is_accepted() -> None:
         ((URL, "--ws-auth", "message"), "MCP_AUTH_TOKEN"),
         ((URL, "https://other"), "one URL"),
         ((URL, "--nonsense"), "unknown flag --nonsense"),
+        (("-y", "mcp-remote", URL), "npx"),
+        (("mcp-remote@latest", URL), "begin with the URL"),
+        ((URL, "--header", "Authorization:", "Bearer", "x"), "Quote"),
     ],
 )
 def test_mistakes_are_named(arguments: tuple[str, ...], word: str) -> None:

@@ -290,6 +290,7 @@ def test_a_null_id_error_on_a_pipe_belongs_to_the_only_request_that_waits() -> N
     error = m({"jsonrpc": "2.0", "id": None, "error": {"code": -32700, "message": "parse"}})
     greeted("sse-only", PIPE).client(call(5)).skip().server(error).answers((5, -32700))
     greeted("sse-only", PIPE).client(call(5)).client(call(6)).skip().server(error).nothing()
+    greeted("http-only").client(call(5)).skip().server(error).nothing().server(answer(5), K5).answers((5, "result"))
 
 
 def test_a_post_that_fails_on_a_pipe_is_the_answer() -> None:

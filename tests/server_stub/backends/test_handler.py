@@ -167,6 +167,15 @@ async def test_what_is_no_response_becomes_an_internal_error(returned: Any, capl
 # --- What it may raise -----------------------------------------------------------------------------------------------
 
 
+async def test_a_thread_that_raises_keyboard_interrupt_takes_nobody_with_it() -> None:
+    def fail(message: dict[str, Any], session: Session) -> dict[str, Any]:
+        raise KeyboardInterrupt
+
+    async with scene(fail) as s:
+        assert error_of(await s.ask(request(1, "x"))) == (-32603, "internal error")
+        assert error_of(await s.ask(request(2, "x"))) == (-32603, "internal error")
+
+
 @pytest.mark.parametrize(
     "raised", [ValueError("secret path"), SystemExit(1), StopIteration(), asyncio.CancelledError()]
 )

@@ -212,6 +212,18 @@ def test_large_held_notifications_are_dropped_sooner() -> None:
     assert len(outbox.take_held()) == 2
 
 
+def test_where_only_requests_wait_one_more_is_not_taken() -> None:
+    outbox = Outbox()
+    for number in range(HELD_COUNT):
+        assert outbox.hold(message.request(number, "ping"))
+    assert not outbox.hold(message.request("one more", "ping"))
+    assert not outbox.hold(message.notification("n"))
+    assert outbox.withdraw(key_of(0))
+    assert outbox.hold(message.request("one more", "ping"))
+    assert [one.id for one in outbox.take_held()] == [*range(1, HELD_COUNT), "one more"]
+    assert outbox.hold(ASK)
+
+
 def test_a_held_request_can_be_withdrawn_once() -> None:
     outbox = Outbox()
     outbox.hold(SAY)

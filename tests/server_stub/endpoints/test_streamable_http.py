@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -221,6 +222,9 @@ async def test_a_body_over_the_limit_is_413_whether_it_says_its_size_or_not() ->
         for response in (told, untold):
             assert (response.status_code, code(response.content)) == (413, -31007)
         assert (await client.post(request(1, "echo", text="x" * 1500))).status_code == 200
+        packed = {**client.headers, "Content-Encoding": "gzip"}
+        bomb = await client.http.post(client.url, content=gzip.compress(big), headers=packed)
+        assert bomb.status_code == 415
 
 
 @pytest.mark.parametrize(
