@@ -286,6 +286,16 @@ def test_a_pipe_that_breaks_during_the_reopening_answers_who_waits_and_does_not_
     script.down(Interrupted("gone again")).answers((7, -31003))
 
 
+def test_the_end_of_an_old_stream_means_nothing_while_the_new_one_is_being_opened() -> None:
+    script = greeted("sse-only", PIPE).client(call(5)).skip().over(K5, SessionLost("404")).expect(Dial("sse"))
+    script.down(Interrupted("the old stream ended, too")).nothing().client(call(6)).nothing()
+    script.up(PIPE)
+    (again,) = script.sent()
+    script.server(answer("private-1", {"protocolVersion": "2025-06-18"}))
+    assert [command.message for command in script.sent()] == [INITIALIZED, call(5), call(6)]
+    assert again.message.method == "initialize"
+
+
 def test_a_null_id_error_on_a_pipe_belongs_to_the_only_request_that_waits() -> None:
     error = m({"jsonrpc": "2.0", "id": None, "error": {"code": -32700, "message": "parse"}})
     greeted("sse-only", PIPE).client(call(5)).skip().server(error).answers((5, -32700))
