@@ -41,6 +41,9 @@ Chunks = AsyncGenerator[bytes, None]
 KEEP_ALIVE_SECONDS = 4.0
 """An idle connection is used again for so long only: common servers close theirs after five seconds, and a request
 that meets the close is lost."""
+KEPT_CONNECTIONS = 64
+"""More are closed after their answer. httpcore looks at all connections for each idle one at every request and answer:
+a burst of a thousand calls would keep it busy for half a minute if it kept them all."""
 LINGER_SECONDS = 0.1
 LINGER_BYTES = 64 * 1024
 
@@ -256,7 +259,9 @@ class _HttpxPort:
     def __init__(self, connect_timeout: float | None, context: ssl.SSLContext | None) -> None:
         # None instead of a context makes httpx build none; plain http never asks for it
         verify = cast("ssl.SSLContext", context)
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=KEEP_ALIVE_SECONDS)
+        limits = httpx.Limits(
+            max_connections=None, max_keepalive_connections=KEPT_CONNECTIONS, keepalive_expiry=KEEP_ALIVE_SECONDS
+        )
         self._transport = httpx.AsyncHTTPTransport(verify=verify, trust_env=False, http1=True, limits=limits)
         self._connect_timeout = connect_timeout
         self._extensions = {"timeout": httpx.Timeout(None, connect=connect_timeout).as_dict()}

@@ -195,6 +195,8 @@ async def test_a_bridge_leaves_when_its_parent_is_killed_though_its_input_stays_
 
 
 async def test_a_host_that_never_reads_stderr_blocks_nothing() -> None:
+    garbage = [b"garbage"] * 3000  # each is worth a line of log: together far more than a pipe holds
+    pings = [json.dumps({"jsonrpc": "2.0", "id": n, "method": "ping"}).encode() for n in range(200)]
     async with fake_remote() as remote:
         read, write = os.pipe()
         process = await asyncio.create_subprocess_exec(
@@ -202,22 +204,16 @@ async def test_a_host_that_never_reads_stderr_blocks_nothing() -> None:
             stdout=asyncio.subprocess.PIPE, stderr=write, env=clean_environment(),
         )  # fmt: skip
         os.close(write)
-        assert process.stdin is not None
-        assert process.stdout is not None
-        pings = [json.dumps({"jsonrpc": "2.0", "id": n, "method": "ping"}).encode() for n in range(200)]
-        lines = [
-            *[b"garbage"] * 3000,
-            *pings,
-        ]  # each line of garbage is worth a line of log, far more than a pipe holds
-        process.stdin.write(b"\n".join(lines) + b"\n")
-        heard = 0
-        async with asyncio.timeout(40):
-            while heard < len(lines):
-                assert await process.stdout.readline()
-                heard += 1
-            process.stdin.close()
-            assert await process.wait() == 0
-        os.close(read)
+        try:
+            async with asyncio.timeout(40):
+                out, _ = await process.communicate(b"\n".join([*garbage, *pings]) + b"\n")
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+            os.close(read)
+        assert process.returncode == 0
+        assert len(out.splitlines()) == len(garbage) + len(pings)
 
 
 async def test_a_host_that_does_not_read_stdout_stops_us_from_reading_the_network() -> None:
