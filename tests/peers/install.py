@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 PACKAGE_JSON = Path(__file__).with_name("package.json")
-PYTHON_SDKS = {"py1": "mcp[ws]>=1.30,<2", "py2": "mcp>=2.3,<3"}
+PYTHON_SDKS = {"py1": "mcp[ws]==1.30.0", "py2": "mcp==2.3.0"}
 STEP_LIMIT = 600
 """Seconds that one installing step may take."""
 
