@@ -265,7 +265,7 @@ class Bridge:
         self._link = link
         try:
             await link.open(lambda message, exchange: self._deliver(link, message, exchange))
-        except BaseException:
+        except BaseException:  # cancelled while dialling, too: a half-open link must not stay behind
             if self._link is link:
                 self._link = None
             with contextlib.suppress(Fault):  # the first trouble is the one to report

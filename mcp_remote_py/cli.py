@@ -57,8 +57,7 @@ def run_bridge(configured: settings.Settings) -> int:
         stdout = take_stdout()
         os.fstat(0)
     except OSError:
-        raise_text = "stdin or stdout is closed. A host starts this program with pipes on both."
-        sys.stderr.write(f"{PROGRAM}: {raise_text}\n")
+        sys.stderr.write(f"{PROGRAM}: stdin or stdout is closed. A host starts this program with pipes on both.\n")
         return ConfigError.exit_code
     import asyncio
     import logging

@@ -31,7 +31,6 @@ class Option(NamedTuple):
     repeats: bool = False
     sets: Any = None
     secret: bool = False
-    hidden: bool = False
 
 
 Given = dict[str, list[tuple[str, str]]]

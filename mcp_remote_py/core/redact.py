@@ -36,14 +36,6 @@ class Redactor:
         # the longest first, so that no tail of a longer secret is left over
         self._pattern = re.compile("|".join(sorted(self._forms, key=len, reverse=True)), re.IGNORECASE)
 
-    def add_header(self, name: str, value: str) -> None:
-        """Learn the value of a header, and what follows an authentication scheme in it."""
-        del name  # every header that a user gives counts as secret
-        self.add(value)
-        scheme, _, rest = value.strip().partition(" ")
-        if rest and scheme.isalpha():
-            self.add(rest)
-
     def scrub(self, text: str) -> str:
         """Return the text without any known secret."""
         return text if self._pattern is None else self._pattern.sub(MASK, text)

@@ -8,9 +8,6 @@ from __future__ import annotations
 LEGACY = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
 """Revisions with an `initialize` handshake, oldest first."""
 
-MODERN = ("2026-07-28",)
-"""Revisions without handshake or session."""
-
 LATEST_LEGACY = LEGACY[-1]
 ASSUMED = "2025-03-26"
 """What a server assumes of a client that sends no version header (2025-06-18, transports)."""

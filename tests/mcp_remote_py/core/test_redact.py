@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mcp_remote_py.cli import read_settings
 from mcp_remote_py.core.redact import MASK, Redactor, printable
 
 SECRET = 's3cr"t/ä+token=='
@@ -38,7 +39,10 @@ def test_a_secret_is_found_in_every_spelling(spelled: str) -> None:
 
 def test_a_header_gives_away_neither_its_value_nor_the_token_in_it() -> None:
     redactor = Redactor()
-    redactor.add_header("Authorization", "Bearer abcdefgh")
+    settings = read_settings(["https://example.com", "--header", "Authorization: Bearer abcdefgh"], {})
+    assert settings is not None
+    for secret in settings.secrets:
+        redactor.add(secret)
     assert "abcdefgh" not in redactor.scrub("sent abcdefgh")
 
 
