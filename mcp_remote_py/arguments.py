@@ -45,7 +45,8 @@ class Parser(argparse.ArgumentParser):
         self._table = table
         self._groups: dict[str, argparse._ArgumentGroup] = {}
         for option in table:
-            self._add_option(option)
+            if option.flags:
+                self._add_option(option)
         about = self.add_argument_group("about")
         about.add_argument("--help", "-h", action="store_true", help="show this text")
         about.add_argument("--version", "-V", action="store_true", help="show the version")

@@ -13,7 +13,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mcp_remote_py.core import message as msg
 from mcp_remote_py.core.commands import Arm, Command, Dial, Disarm, Drop, Listen, Note, Timer, ToClient, ToServer
@@ -23,10 +23,14 @@ from mcp_remote_py.core.link import Link
 from mcp_remote_py.core.message import Invalid, Key, Message, key_of
 from mcp_remote_py.core.redact import Redactor, printable
 from mcp_remote_py.core.relay import CANCELLED, Relay
+from mcp_remote_py.credentials import open_credentials
 from mcp_remote_py.lifetime import Lifetime
 from mcp_remote_py.log import StderrHandler
 from mcp_remote_py.settings import Settings
 from mcp_remote_py.stdio import LineReader, Lines, LineWriter
+
+if TYPE_CHECKING:
+    from mcp_remote_py.transports.reach import Reach
 
 _LOG = logging.getLogger("mcp_remote_py.bridge")
 _ORDER_SECONDS = 10.0
@@ -58,6 +62,7 @@ class Bridge:
             in_flight_limit=settings.limits.in_flight,
             message_limit=settings.limits.message,
         )
+        self._credentials = open_credentials(settings.credentials, redactor.add)
         self._link: Link | None = None
         self._legs: dict[Key, _Leg] = {}
         self._timers: dict[Timer, asyncio.TimerHandle] = {}
@@ -260,8 +265,7 @@ class Bridge:
         await asyncio.to_thread(_load, wire)
         from mcp_remote_py.transports import open_link
 
-        settings = self._settings
-        link = open_link(wire, settings.target, settings.timeouts, settings.tls, settings.limits)
+        link = open_link(wire, self._reach())
         self._link = link
         try:
             await link.open(lambda message, exchange: self._deliver(link, message, exchange))
@@ -272,6 +276,20 @@ class Bridge:
                 await link.close()
             raise
         return link
+
+    def _reach(self) -> Reach:
+        from mcp_remote_py.transports.reach import Reach
+
+        given = self._settings
+        return Reach(
+            given.target,
+            self._credentials,
+            given.timeouts,
+            given.tls,
+            given.network,
+            given.limits,
+            learn=self._redactor.add,
+        )
 
     def _listen_again(self) -> None:
         link = self._link

@@ -9,13 +9,15 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
-from mcp_remote_py import settings
 from mcp_remote_py.arguments import Parser, read_text, speak_utf8
+from mcp_remote_py.configuration import Inputs, build
 from mcp_remote_py.core import options
 from mcp_remote_py.core.errors import ConfigError
 from mcp_remote_py.core.options import Given
 from mcp_remote_py.core.redact import Redactor
 from mcp_remote_py.lifetime import leave_quietly
+from mcp_remote_py.option_table import OPTIONS
+from mcp_remote_py.settings import Settings
 
 PROGRAM = "mcp-remote-py"
 COMMANDS = {"demo": "start a server and carry real calls to it over all three transports"}
@@ -34,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         configured = read_settings(arguments, os.environ)
         if configured is None:
             return 0
-        configured = _with_good_bundles(configured, os.environ.get("NODE_EXTRA_CA_CERTS", ""))
+        configured = _with_good_bundles(configured)
     except ConfigError as error:
         sys.stderr.write(f"{PROGRAM}: {error}\n")
         return ConfigError.exit_code
@@ -49,7 +51,7 @@ def _command(name: str, arguments: list[str]) -> int:
     raise ConfigError(f"no such command: {name}")
 
 
-def run_bridge(configured: settings.Settings) -> int:
+def run_bridge(configured: Settings) -> int:
     """Guard stdout, then carry messages until there is a reason to go."""
     from mcp_remote_py.stdio import take_stdout
 
@@ -68,7 +70,7 @@ def run_bridge(configured: settings.Settings) -> int:
     redactor = Redactor()
     for secret in configured.secrets:
         redactor.add(secret)
-    handler = log.set_up(PROGRAM, configured.log_level, redactor)
+    handler = log.set_up(PROGRAM, configured.logging.level, redactor)
     for note in configured.notes:
         logging.getLogger("mcp_remote_py").warning("%s", note)
     if sys.stdin is not None and sys.stdin.isatty():
@@ -83,29 +85,31 @@ def run_bridge(configured: settings.Settings) -> int:
     return 0
 
 
-def _with_good_bundles(configured: settings.Settings, from_environment: str) -> settings.Settings:
-    """Return the settings without a certificate file of the environment that is stale, which is noted.
+def _with_good_bundles(configured: Settings) -> Settings:
+    """Return the settings without the certificate files of the environment that are stale, which is noted.
 
     Raises `ConfigError` for a file that was named by a flag.
     """
-    if not configured.tls.ca_bundles:
+    if not configured.tls.trusted:
         return configured
     from mcp_remote_py.net import tls
 
-    good, notes = [], list(configured.notes)
-    for path in configured.tls.ca_bundles:
+    good, missing, notes = [], [], list(configured.notes)
+    for file in configured.tls.trusted:
         try:
-            tls.check_bundle(path, "NODE_EXTRA_CA_CERTS" if path == from_environment else "--ca-bundle")
+            tls.check_bundle(file.path, file.where)
         except ConfigError as error:
-            if path != from_environment:
+            if file.where.startswith("-"):
                 raise
+            missing.append(file)
             notes.append(f"{error} It is ignored.")
         else:
-            good.append(path)
-    return configured._replace(tls=settings.Tls(tuple(good)), notes=tuple(notes))
+            good.append(file)
+    trust = configured.tls._replace(trusted=tuple(good), missing=tuple(missing))
+    return configured._replace(tls=trust, notes=tuple(notes))
 
 
-def read_settings(arguments: list[str], environ: Mapping[str, str]) -> settings.Settings | None:
+def read_settings(arguments: list[str], environ: Mapping[str, str]) -> Settings | None:
     """Parse the command line and the environment. None: `--help` or `--version` was asked for, and answered.
 
     Raises `ConfigError`.
@@ -120,8 +124,8 @@ def read_settings(arguments: list[str], environ: Mapping[str, str]) -> settings.
     words: list[str] = [*parsed.words, *unknown]
     _check_words(words)
     given: Given = parsed.given or {}
-    inputs = settings.Inputs(environ, read_text)
-    configured = settings.build(words[0] if words else None, options.resolve(settings.OPTIONS, given, environ), inputs)
+    inputs = Inputs(environ, read_text, os.pathsep)
+    configured = build(words[0] if words else None, options.resolve(OPTIONS, given, environ), inputs)
     if len(words) > 1:
         return configured._replace(notes=(*configured.notes, _second_word(words)))
     return configured
@@ -155,7 +159,7 @@ def _unknown(parser: Parser, flag: str) -> str:
 
 def _parser() -> Parser:
     parser = Parser(
-        settings.OPTIONS,
+        OPTIONS,
         prog=PROGRAM,
         usage=f"{PROGRAM} URL [options]\n       {PROGRAM} demo",
         description="Carries MCP messages between a host on stdin and stdout and a remote MCP server.",

@@ -45,8 +45,18 @@ PURE_STDLIB = frozenset(
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"mcp_remote_py"}),  # __init__: the version, nothing else
     frozenset({"mcp_remote_py.core"}),
-    frozenset({"mcp_remote_py.settings", "mcp_remote_py.compat", "mcp_remote_py.arguments"}),
+    frozenset(
+        {
+            "mcp_remote_py.settings",
+            "mcp_remote_py.option_table",
+            "mcp_remote_py.credential_settings",
+            "mcp_remote_py.configuration",
+            "mcp_remote_py.compat",
+            "mcp_remote_py.arguments",
+        }
+    ),
     frozenset({"mcp_remote_py.net"}),
+    frozenset({"mcp_remote_py.credentials"}),
     frozenset({"mcp_remote_py.transports"}),
     frozenset({"mcp_remote_py.log", "mcp_remote_py.stdio", "mcp_remote_py.lifetime"}),
     frozenset({"mcp_remote_py.bridge"}),

@@ -1,7 +1,7 @@
 """Options: one row per option, and from the rows everything else: flags, variables, values, help, and what was meant.
 
 No I/O: the environment and the arguments come in, texts and values go out. Precedence, per option and once, at start:
-flag > environment > default.
+flag > environment > configuration file > default.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from enum import IntEnum
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from mcp_remote_py.core.errors import ConfigError
@@ -34,40 +36,70 @@ class Option(NamedTuple):
 
 
 Given = dict[str, list[tuple[str, str]]]
-"""What stood on the command line: the (flag, text) pairs of each option, in order."""
+"""What stood in one place (the command line, or the configuration file): the (where, text) pairs of each option."""
+
+
+class Level(IntEnum):
+    """Where a value came from; the higher wins."""
+
+    DEFAULT = 0
+    FILE = 1
+    ENVIRONMENT = 2
+    FLAG = 3
 
 
 class Resolved(NamedTuple):
-    """The value of every option, where each came from (`--flag`, a variable's name, or `default`), and its text."""
+    """The value of every option, where each came from (`--flag`, a variable's name, `default`...), and its text."""
 
     values: dict[str, Any]
     origins: dict[str, str]
     texts: dict[str, str]
+    levels: dict[str, Level]
 
 
 def resolve(
-    table: Sequence[Option], given: Mapping[str, Sequence[tuple[str, str]]], environ: Mapping[str, str]
+    table: Sequence[Option],
+    given: Mapping[str, Sequence[tuple[str, str]]],
+    environ: Mapping[str, str],
+    stored: Mapping[str, Sequence[tuple[str, str]]] = MappingProxyType({}),
 ) -> Resolved:
     """Resolve each option of the table.
 
-    `given` maps an option's name to the (flag, text) pairs of the command line, in order. Raises `ConfigError`.
+    `given` maps an option's name to the (flag, text) pairs of the command line, in order; `stored` likewise to those
+    of the configuration file. Raises `ConfigError`.
     """
-    values: dict[str, Any] = {}
-    origins: dict[str, str] = {}
-    texts: dict[str, str] = {}
+    found = Resolved({}, {}, {}, {})
     for option in table:
-        pairs = list(given.get(option.name, ()))
+        level, pairs = _highest(option, given, environ, stored)
+        found.levels[option.name] = level
         if not pairs:
-            pairs = [(name, environ[name]) for name in option.variables if environ.get(name)][:1]
-        if not pairs:
-            values[option.name], origins[option.name] = option.default, "default"
+            found.values[option.name], found.origins[option.name] = option.default, "default"
             continue
         if option.repeats:
-            values[option.name] = tuple(value(option, text, where) for where, text in pairs)
+            found.values[option.name] = tuple(value(option, text, where) for where, text in pairs)
         else:
-            values[option.name] = value(option, pairs[-1][1], pairs[-1][0])
-        origins[option.name], texts[option.name] = pairs[-1]
-    return Resolved(values, origins, texts)
+            found.values[option.name] = value(option, pairs[-1][1], pairs[-1][0])
+        found.origins[option.name], found.texts[option.name] = pairs[-1]
+    return found
+
+
+def _highest(
+    option: Option,
+    given: Mapping[str, Sequence[tuple[str, str]]],
+    environ: Mapping[str, str],
+    stored: Mapping[str, Sequence[tuple[str, str]]],
+) -> tuple[Level, list[tuple[str, str]]]:
+    """Return the (where, text) pairs of the highest level that gives this option a value."""
+    if given.get(option.name):
+        return Level.FLAG, list(given[option.name])
+    for name in option.variables:
+        text = environ.get(name)
+        if text:
+            lines = [line for line in text.splitlines() if line.strip()] if option.repeats else [text]
+            return Level.ENVIRONMENT, [(name, line) for line in lines]
+    if stored.get(option.name):
+        return Level.FILE, list(stored[option.name])
+    return Level.DEFAULT, []
 
 
 def value(option: Option, text: str, where: str) -> Any:
@@ -106,6 +138,35 @@ def seconds(text: str, where: str) -> float | None:
     if match is None:
         raise ConfigError(f"{where}: {text!r} is no duration. Write for example 250ms, 30s or 2m.")
     return float(match.group(1)) * _UNITS[match.group(2) or "s"] or None
+
+
+def positive_seconds(text: str, where: str) -> float:
+    """Parse a duration that cannot be switched off."""
+    value = seconds(text, where)
+    if value is None:
+        raise ConfigError(f"{where}: {text!r} is no duration above 0. Write for example 5m.")
+    return value
+
+
+def named_seconds(text: str, where: str) -> tuple[str, float | None]:
+    """Parse `NAME=5m`."""
+    name, equals, duration = text.rpartition("=")
+    if not equals or not name.strip():
+        raise ConfigError(f"{where}: {text!r} is not written NAME=TIME, for example search=5m.")
+    return name.strip(), seconds(duration, where)
+
+
+def origin(text: str, where: str) -> str:
+    """Parse an origin, `https://host` or `https://host:port`."""
+    from mcp_remote_py.core.http.origins import origin_of
+
+    try:
+        scheme, host, port = origin_of(text.strip())
+    except ValueError:
+        raise ConfigError(f"{where}: {text!r} is no origin. Write for example https://mcp.example.com") from None
+    if text.strip().rstrip("/").count("/") != 2 or "@" in text:
+        raise ConfigError(f"{where}: an origin has a scheme, a host and perhaps a port, nothing more.")
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 _SIZE = re.compile(r"(\d+)\s*(|b|k|kb|kib|m|mb|mib|g|gb|gib)")

@@ -49,13 +49,24 @@ LINGER_BYTES = 64 * 1024
 
 
 class Request(NamedTuple):
-    """What to send. `written` is called once the whole of it has gone out."""
+    """What to send. `written` is called once the whole of it has gone out.
+
+    `headers` go wherever a redirect leads, each of `bound` to its origin alone.
+    """
 
     method: str
     url: str
     headers: Headers = ()
     body: bytes = b""
     written: Written | None = None
+    bound: tuple[tuple[Origin, Headers], ...] = ()
+
+    def at_hand(self) -> Headers:
+        """Return the headers for the URL as it is now."""
+        if not self.bound:
+            return self.headers
+        origin = origin_of(self.url)
+        return self.headers + tuple(pair for bound_to, headers in self.bound if bound_to == origin for pair in headers)
 
 
 class Response(Protocol):
@@ -299,7 +310,7 @@ class _HttpxPort:
         headers = [(b"Host", url.netloc), (b"Accept-Encoding", codings.ACCEPTED.encode("ascii"))]
         if request.body or request.method == "POST":
             headers.append((b"Content-Length", b"%d" % len(request.body)))
-        headers.extend((name.encode("utf-8"), value.encode("utf-8")) for name, value in request.headers)
+        headers.extend((name.encode("utf-8"), value.encode("utf-8")) for name, value in request.at_hand())
         built = httpx.Request(
             request.method,
             url,

@@ -64,11 +64,11 @@ def make_context(tls: Tls) -> ssl.SSLContext:
     import truststore
 
     context = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    for path in tls.ca_bundles:
+    for path, where, _ in tls.trusted:
         try:
             certificates = read_bundle(path)
         except (OSError, ValueError):
-            _LOG.warning("the certificate file %s cannot be used; certificates of the system alone are trusted", path)
+            _LOG.warning("%s: the certificate file %s cannot be used any more", where, path)
             continue
         for certificate in certificates:
             try:

@@ -10,7 +10,7 @@ from typing import cast
 
 from mcp_remote_py import __version__
 from mcp_remote_py.core.link import Link
-from mcp_remote_py.settings import Limits, Target, Timeouts, Tls
+from mcp_remote_py.transports.reach import Reach
 
 USER_AGENT = f"mcp-remote-py/{__version__}"
 """How every wire names us to the server, unless the user gave a header of that name."""
@@ -23,7 +23,7 @@ def load(wire: str) -> None:
     import_module(f"{__name__}.{_FILES[wire]}")
 
 
-def open_link(wire: str, target: Target, timeouts: Timeouts, tls: Tls, limits: Limits) -> Link:
+def open_link(wire: str, reach: Reach) -> Link:
     """Return a link over this wire, not yet opened."""
     module = import_module(f"{__name__}.{_FILES[wire]}")
-    return cast(Link, module.make_link(target, timeouts, tls, limits))
+    return cast(Link, module.make_link(reach))

@@ -30,9 +30,9 @@ from mcp_remote_py.core.http.statuses import fault_of
 from mcp_remote_py.core.link import Deliver, Traits
 from mcp_remote_py.core.message import Invalid, Key, Kind, Message
 from mcp_remote_py.net.http import Response, let_end
-from mcp_remote_py.settings import Limits, Target, Timeouts, Tls
 from mcp_remote_py.transports.event_stream import Event, EventStream
 from mcp_remote_py.transports.incoming import messages_in
+from mcp_remote_py.transports.reach import Reach
 from mcp_remote_py.transports.remote import Remote
 
 _LOG = logging.getLogger("mcp_remote_py.transports.sse")
@@ -43,9 +43,9 @@ class HttpSse:
 
     traits = Traits(streams_per_exchange=False)
 
-    def __init__(self, remote: Remote, limits: Limits) -> None:
+    def __init__(self, remote: Remote) -> None:
         self._remote = remote
-        self._limit = limits.message
+        self._limit = remote.limit
         self._deliver: Deliver
         self._stack = AsyncExitStack()
         self._events: EventStream | None = None
@@ -209,6 +209,6 @@ class HttpSse:
             await self._stack.aclose()
 
 
-def make_link(target: Target, timeouts: Timeouts, tls: Tls, limits: Limits) -> HttpSse:
+def make_link(reach: Reach) -> HttpSse:
     """Return a link to this server."""
-    return HttpSse(Remote(target, timeouts, tls), limits)
+    return HttpSse(Remote(reach))

@@ -36,10 +36,10 @@ from mcp_remote_py.core.http.resume import Cursor
 from mcp_remote_py.core.link import Deliver, Traits
 from mcp_remote_py.core.message import Kind, Message
 from mcp_remote_py.net.http import Response, let_end
-from mcp_remote_py.settings import Limits, Target, Timeouts, Tls
 from mcp_remote_py.transports.clock import Clock
 from mcp_remote_py.transports.event_stream import EventStream
 from mcp_remote_py.transports.incoming import messages_in
+from mcp_remote_py.transports.reach import Reach
 from mcp_remote_py.transports.remote import Remote
 
 _LOG = logging.getLogger("mcp_remote_py.transports.streamable_http")
@@ -75,9 +75,9 @@ class StreamableHttp:
 
     traits = Traits(streams_per_exchange=True)
 
-    def __init__(self, remote: Remote, limits: Limits, clock: Clock | None = None) -> None:
+    def __init__(self, remote: Remote, clock: Clock | None = None) -> None:
         self._remote = remote
-        self._limit = limits.message
+        self._limit = remote.limit
         self._clock = clock or Clock()
         self._session = Session()
         self._closing = asyncio.Event()
@@ -315,6 +315,6 @@ class StreamableHttp:
             pass  # a server may refuse to be told (405), and may be gone already
 
 
-def make_link(target: Target, timeouts: Timeouts, tls: Tls, limits: Limits) -> StreamableHttp:
+def make_link(reach: Reach) -> StreamableHttp:
     """Return a link to this server."""
-    return StreamableHttp(Remote(target, timeouts, tls), limits)
+    return StreamableHttp(Remote(reach))

@@ -24,16 +24,18 @@ from websockets.protocol import State
 from websockets.typing import Subprotocol
 
 from mcp_remote_py.core import message as msg
-from mcp_remote_py.core.errors import Fault, Interrupted, PeerBroke, Refused, Unreachable
+from mcp_remote_py.core.errors import Fault, Interrupted, PeerBroke, Refused, SignInNeeded, Unreachable
 from mcp_remote_py.core.http import closes, headers
+from mcp_remote_py.core.http.headers import Headers
 from mcp_remote_py.core.http.origins import place_of, without_query
 from mcp_remote_py.core.http.statuses import Reply, fault_of
 from mcp_remote_py.core.link import Deliver, Traits
 from mcp_remote_py.core.message import Message
 from mcp_remote_py.net import failures
-from mcp_remote_py.settings import Limits, Target, Timeouts, Tls
+from mcp_remote_py.settings import Tls
 from mcp_remote_py.transports import USER_AGENT
 from mcp_remote_py.transports.incoming import messages_in
+from mcp_remote_py.transports.reach import Reach
 
 if TYPE_CHECKING:
     import ssl
@@ -78,21 +80,15 @@ class WebSocket:
 
     traits = Traits(streams_per_exchange=False)
 
-    def __init__(self, target: Target, timeouts: Timeouts, tls: Tls, limits: Limits) -> None:
-        scheme, rest = target.url.split(":", 1)
+    def __init__(self, reach: Reach) -> None:
+        scheme, rest = reach.target.url.split(":", 1)
         self._url = f"{_SCHEMES.get(scheme, scheme)}:{rest}"
-        self._host = place_of(target.url)
-        self._token = target.token if target.ws_auth == "message" else None
-        self._with_token = self._token is not None or headers.has(target.headers, "authorization")
-        self._headers = [
-            (name, value)
-            for name, value in headers.of_user(target.headers)
-            if not name.lower().startswith("sec-websocket-")
-            and not (name.lower() == "authorization" and target.ws_auth == "message")
-        ]
-        self._connect_timeout = timeouts.connect
-        self._tls = tls
-        self._limit = limits.message
+        self._host = place_of(reach.target.url)
+        self._by_message = reach.target.ws_auth == "message"
+        self._credentials = reach.credentials
+        self._connect_timeout = reach.timeouts.connect
+        self._tls = reach.tls
+        self._limit = reach.limits.message
         self._deliver: Deliver
         self._socket: ClientConnection | None = None
         self._heard = False
@@ -103,13 +99,25 @@ class WebSocket:
         self._deliver = deliver
         secure = urlsplit(self._url).scheme == "wss"
         context = await asyncio.to_thread(_context, self._tls) if secure else None
+        shown = await self._credentials.headers()
+        try:
+            await self._connect(context, shown)
+        except SignInNeeded:
+            if not await self._credentials.refused(shown):
+                raise
+            shown = await self._credentials.headers()
+            await self._connect(context, shown)
+        if self._by_message:
+            await self._write(msg.encode({"token": _token_of(shown)}))
+
+    async def _connect(self, context: ssl.SSLContext | None, shown: Headers) -> None:
         try:
             self._socket = await _Connect(
                 self._url,
                 create_connection=_Connection,
                 subprotocols=[Subprotocol(SUBPROTOCOL)],
                 compression=None,
-                additional_headers=self._headers,
+                additional_headers=self._handshake_headers(shown),
                 user_agent_header=USER_AGENT,
                 proxy=None,
                 open_timeout=self._connect_timeout,
@@ -123,8 +131,14 @@ class WebSocket:
             )
         except (InvalidHandshake, InvalidURI, OSError) as error:
             raise self._translate(error) from None
-        if self._token is not None:
-            await self._write(msg.encode({"token": self._token}))
+
+    def _handshake_headers(self, shown: Headers) -> list[tuple[str, str]]:
+        return [
+            (name, value)
+            for name, value in headers.of_user(shown)
+            if not name.lower().startswith("sec-websocket-")
+            and not (name.lower() == "authorization" and self._by_message)
+        ]
 
     async def send(self, message: Message, written: Callable[[], None] | None = None) -> None:
         await self._write(message.raw)
@@ -214,7 +228,7 @@ class WebSocket:
             return Refused(text, hint=hint, http_status=status)
         challenge = ", ".join(given.get_all("WWW-Authenticate"))
         reply = Reply(self._host, status, "", challenge, given.get("Retry-After", ""))
-        fault = fault_of(reply, with_token=self._with_token)
+        fault = fault_of(reply, with_token=self._credentials.with_authorization)
         fault.may_have_run = False  # no message has been sent yet
         if isinstance(fault, Refused) and status in (400, 404, 405, 426):
             fault.hint = hint
@@ -227,6 +241,12 @@ def _context(tls: Tls) -> ssl.SSLContext:
     return make_context(tls)
 
 
-def make_link(target: Target, timeouts: Timeouts, tls: Tls, limits: Limits) -> WebSocket:
+def _token_of(shown: Headers) -> str:
+    """Return the bearer token among these headers, for the first message; empty where there is none."""
+    value = next((value for name, value in shown if name.lower() == "authorization"), "")
+    return value[7:].strip() if value.lower().startswith("bearer ") else ""
+
+
+def make_link(reach: Reach) -> WebSocket:
     """Return a link to this server."""
-    return WebSocket(target, timeouts, tls, limits)
+    return WebSocket(reach)

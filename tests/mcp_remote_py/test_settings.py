@@ -11,7 +11,8 @@ from mcp_remote_py.cli import read_settings
 from mcp_remote_py.compat import MCP_REMOTE_FLAGS
 from mcp_remote_py.core.errors import ConfigError
 from mcp_remote_py.core.http.origins import is_loopback
-from mcp_remote_py.settings import OPTIONS, Settings
+from mcp_remote_py.option_table import OPTIONS
+from mcp_remote_py.settings import Settings
 
 URL = "https://example.com/mcp"
 
@@ -61,7 +62,7 @@ def test_websocket_follows_from_the_scheme_and_changes_it() -> None:
 
 def test_the_modes_of_old_configs() -> None:
     settings = settings_of(env={"MCP_REMOTE_URL": URL, "MCP_MODE": "websocket", "MCP_AUTH_TOKEN": "tok"})
-    assert (settings.strategy, settings.target.ws_auth, settings.target.token) == ("ws-only", "message", "tok")
+    assert (settings.strategy, settings.target.ws_auth) == ("ws-only", "message")
     assert settings.target.url == "wss://example.com/mcp"
     assert settings_of(URL, env={"MCP_MODE": "http"}).strategy == "http-first"
     assert settings_of(URL, env={"MCP_MODE": "websocket"}).target.ws_auth == "header", "without a token"
@@ -78,15 +79,13 @@ def test_flag_wins_over_variable_and_variable_over_default() -> None:
 
 def test_token_and_headers() -> None:
     settings = settings_of(URL, "--header", "X-Key:${K}", env={"K": "a b", "MCP_AUTH_TOKEN": "tok"})
-    assert settings.target.headers == (("Authorization", "Bearer tok"), ("X-Key", "a b"))
-    assert settings.target.token == "tok"
+    assert set(settings.credentials.headers) == {("Authorization", "Bearer tok"), ("X-Key", "a b")}
     assert {"a b", "tok", "Bearer tok"} <= set(settings.secrets)
 
 
 def test_a_header_given_by_hand_wins_over_the_token_and_says_so() -> None:
     settings = settings_of(URL, "--header", "authorization: Bearer mine", env={"MCP_AUTH_TOKEN": "other"})
-    assert settings.target.headers == (("authorization", "Bearer mine"),)
-    assert settings.target.token == "mine"
+    assert settings.credentials.headers == (("authorization", "Bearer mine"),)
     assert "MCP_AUTH_TOKEN" in settings.notes[0]
 
 
@@ -94,7 +93,8 @@ def test_a_header_file(tmp_path: Path) -> None:
     path = tmp_path / "my headers.txt"
     path.write_bytes("\ufeff# a comment\r\n\r\nX-One: 1\r\nAuthorization: Bearer ${T}\r\n".encode())
     settings = settings_of(URL, "--header-file", str(path), env={"T": "secret"})
-    assert settings.target.headers == (("X-One", "1"), ("Authorization", "Bearer secret"))
+    assert settings.credentials.header_file is not None
+    assert settings.credentials.header_file.path == str(path)
     assert "cannot be read" in refusal(URL, "--header-file", str(tmp_path / "none"))
     path.write_text("no colon here", encoding="utf-8")
     assert "line 1" in refusal(URL, "--header-file", str(path))
@@ -102,7 +102,7 @@ def test_a_header_file(tmp_path: Path) -> None:
 
 def test_certificates_of_old_configs_are_added() -> None:
     settings = settings_of(URL, "--ca-bundle", "/a b.pem", env={"NODE_EXTRA_CA_CERTS": "/c.pem"})
-    assert settings.tls.ca_bundles == ("/a b.pem", "/c.pem")
+    assert [file.path for file in settings.tls.trusted] == ["/a b.pem", "/c.pem"]
 
 
 @pytest.mark.parametrize(
@@ -124,8 +124,8 @@ def test_sizes() -> None:
 
 
 def test_levels() -> None:
-    assert settings_of(URL, "--debug").log_level == "debug"
-    assert settings_of(URL, "--silent").log_level == "error"
+    assert settings_of(URL, "--debug").logging.level == "debug"
+    assert settings_of(URL, "--silent").logging.level == "error"
 
 
 def test_the_port_of_mcp_remote_is_accepted() -> None:
@@ -146,7 +146,7 @@ def test_the_port_of_mcp_remote_is_accepted() -> None:
         (("https://",), "no host"),
         (("https://example.com:99999/",), "no valid URL"),
         (("https://example.com:0/",), "port 0"),
-        (("https://u:pw@example.com",), "--header-file"),
+        (("https://u:pw@example.com",), "--basic"),
         (("https://exa mple.com",), "blank"),
         (("http://example.com/mcp",), "--allow-http"),
         (("ws://10.0.0.1/mcp",), "--allow-http"),

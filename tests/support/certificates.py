@@ -5,8 +5,11 @@ from __future__ import annotations
 import ssl
 from datetime import datetime
 from functools import cache
+from pathlib import Path
 
 import trustme
+
+from mcp_remote_py.settings import Tls, TrustFile
 
 
 @cache
@@ -26,3 +29,8 @@ def server_context(
         context.verify_mode = ssl.CERT_REQUIRED
         authority().configure_trust(context)
     return context
+
+
+def trusting(*files: Path) -> Tls:
+    """Return settings that trust the authorities in these files."""
+    return Tls(tuple(TrustFile(str(file), "--ca-bundle") for file in files))

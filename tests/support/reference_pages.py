@@ -9,9 +9,9 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mcp_remote_py import settings as client_settings
 from mcp_remote_py.core import errors
 from mcp_remote_py.core.options import Option
+from mcp_remote_py.option_table import OPTIONS
 from server_stub import settings as server_settings
 
 DOCS = Path(__file__).resolve().parent.parent.parent / "docs"
@@ -63,7 +63,7 @@ either.
 
 def command_line_page() -> str:
     """Return docs/reference/command-line.md, printed from the option tables of both programs."""
-    return _COMMAND_LINE.format(bridge=_tables(client_settings.OPTIONS), server=_tables(server_settings.OPTIONS))
+    return _COMMAND_LINE.format(bridge=_tables(OPTIONS), server=_tables(server_settings.OPTIONS))
 
 
 def _tables(table: Sequence[Option]) -> str:

@@ -29,7 +29,7 @@ from mcp_remote_py.core.errors import (
 from mcp_remote_py.net.http import HttpPort, Request, follow, let_end, open_port
 from mcp_remote_py.net.tls import make_context
 from mcp_remote_py.settings import Tls
-from tests.support.certificates import authority, server_context
+from tests.support.certificates import authority, server_context, trusting
 from tests.support.scripted_server import Peer, ScriptedServer, Seen, closed_port, head_of
 
 MIB = 1024 * 1024
@@ -449,7 +449,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @asynccontextmanager
 async def secured(tenant: Tenant, *bundles: Path) -> AsyncIterator[HttpPort]:
-    port = tenant(connect_timeout=5.0, context=make_context(Tls(tuple(map(str, bundles)))))
+    port = tenant(connect_timeout=5.0, context=make_context(trusting(*bundles)))
     yield port
     await port.aclose()
 

@@ -10,7 +10,7 @@ import pytest
 from mcp_remote_py.core.errors import ConfigError
 from mcp_remote_py.net.tls import check_bundle, make_context, read_bundle
 from mcp_remote_py.settings import Tls
-from tests.support.certificates import authority
+from tests.support.certificates import authority, trusting
 
 PEM = authority().cert_pem.bytes()
 OTHER = authority("another").cert_pem.bytes()
@@ -58,7 +58,7 @@ def _handshake(context: ssl.SSLContext) -> None:
 
 
 def test_a_bundle_adds_its_authority(bundle: Path) -> None:
-    _handshake(make_context(Tls((str(bundle),))))
+    _handshake(make_context(trusting(bundle)))
 
 
 def test_without_the_bundle_the_authority_is_unknown() -> None:
@@ -69,7 +69,7 @@ def test_without_the_bundle_the_authority_is_unknown() -> None:
 def test_several_bundles_add_up(tmp_path: Path) -> None:
     for name, content in (("a.pem", OTHER), ("b.der", DER)):
         (tmp_path / name).write_bytes(content)
-    _handshake(make_context(Tls((str(tmp_path / "a.pem"), str(tmp_path / "b.der")))))
+    _handshake(make_context(trusting(tmp_path / "a.pem", tmp_path / "b.der")))
 
 
 def test_the_context_verifies_names_and_certificates() -> None:
@@ -114,6 +114,6 @@ def test_what_was_lost_since_the_check_leaves_the_rest_trusted(
     good, odd = tmp_path / "good.pem", tmp_path / "odd.der"
     good.write_bytes(PEM)
     odd.write_bytes(b"\x30\x82\x00\x05\x30\x03\x02\x01\x01")  # the outline of a certificate, and nothing in it
-    _handshake(make_context(Tls((str(tmp_path / "none.pem"), str(odd), str(good)))))
+    _handshake(make_context(trusting(tmp_path / "none.pem", odd, good)))
     assert "none.pem cannot be used" in caplog.text
     assert "odd.der cannot be read and is left out" in caplog.text

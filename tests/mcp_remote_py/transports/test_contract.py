@@ -6,14 +6,15 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from mcp_remote_py.settings import Limits, Target, Timeouts, Tls
+from mcp_remote_py.settings import Target
 from mcp_remote_py.transports import open_link
+from mcp_remote_py.transports.reach import Reach
 from tests.support.far_ends import HttpFarEnd, SseFarEnd, websocket_far_end
 from tests.support.link_contract import Bench, FarEnd, LinkContract
 
 
 def _bench(wire: str, url: str, far: FarEnd) -> Bench:
-    return Bench(open_link(wire, Target(url), Timeouts(), Tls(), Limits()), far)
+    return Bench(open_link(wire, Reach(Target(url))), far)
 
 
 class TestStreamableHttp(LinkContract):

@@ -7,8 +7,9 @@ import sys
 
 import pytest
 
-from mcp_remote_py.settings import Limits, Target, Timeouts, Tls
+from mcp_remote_py.settings import Target
 from mcp_remote_py.transports import open_link
+from mcp_remote_py.transports.reach import Reach
 
 LIBRARIES = ("httpx", "httpx_sse", "websockets", "truststore", "aiohttp", "jwt")
 PROGRAM = """
@@ -41,10 +42,10 @@ def test_only_what_is_needed_is_loaded(code: str, libraries: set[str]) -> None:
 
 @pytest.mark.parametrize(("wire", "own_streams"), [("http", True), ("sse", False), ("ws", False)])
 def test_each_wire_gives_its_link(wire: str, own_streams: bool) -> None:
-    link = open_link(wire, Target("http://127.0.0.1:9/mcp"), Timeouts(), Tls(), Limits())
+    link = open_link(wire, Reach(Target("http://127.0.0.1:9/mcp")))
     assert link.traits.streams_per_exchange is own_streams
 
 
 def test_an_unknown_wire_is_a_mistake_of_the_caller() -> None:
     with pytest.raises(KeyError):
-        open_link("pigeon", Target("http://127.0.0.1:9/mcp"), Timeouts(), Tls(), Limits())
+        open_link("pigeon", Reach(Target("http://127.0.0.1:9/mcp")))

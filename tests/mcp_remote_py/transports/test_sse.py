@@ -21,7 +21,9 @@ from mcp_remote_py.core.errors import (
     Unreachable,
 )
 from mcp_remote_py.core.message import Message, notification, request, result
-from mcp_remote_py.settings import Limits, Target, Timeouts, Tls
+from mcp_remote_py.credentials import Fixed
+from mcp_remote_py.settings import Limits, Target, Timeouts
+from mcp_remote_py.transports.reach import Reach
 from mcp_remote_py.transports.sse import HttpSse, make_link
 from tests.support.link_contract import Delivered
 from tests.support.scripted_server import Peer, Script, ScriptedServer, Seen, closed_port
@@ -69,7 +71,7 @@ class Opened:
 
 
 def a_link(url: str, *headers: tuple[str, str], limit: int = 1 << 20, connect: float = 5.0) -> HttpSse:
-    return make_link(Target(url, headers), Timeouts(connect=connect), Tls(), Limits(message=limit))
+    return make_link(Reach(Target(url), Fixed(headers), Timeouts(connect=connect), limits=Limits(message=limit)))
 
 
 @asynccontextmanager

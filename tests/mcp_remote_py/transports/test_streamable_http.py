@@ -26,11 +26,13 @@ from mcp_remote_py.core.errors import (
     Unreachable,
 )
 from mcp_remote_py.core.message import Key, Message, notification, parse_one, request, result
+from mcp_remote_py.credentials import Fixed
 from mcp_remote_py.settings import Limits, Target, Timeouts, Tls
 from mcp_remote_py.transports import streamable_http
+from mcp_remote_py.transports.reach import Reach
 from mcp_remote_py.transports.remote import Remote
 from mcp_remote_py.transports.streamable_http import StreamableHttp
-from tests.support.certificates import authority, server_context
+from tests.support.certificates import authority, server_context, trusting
 from tests.support.link_contract import Delivered
 from tests.support.quick_clock import QuickClock
 from tests.support.scripted_server import Peer, Script, ScriptedServer, Seen, closed_port, head_of
@@ -72,8 +74,8 @@ class Opened:
 async def opened(
     url: str, *headers: tuple[str, str], clock: QuickClock | None = None, limit: int = 1 << 20, tls: Tls | None = None
 ) -> AsyncIterator[Opened]:
-    remote = Remote(Target(url, headers), Timeouts(connect=5.0), tls or Tls())
-    link = StreamableHttp(remote, Limits(message=limit), clock)
+    reach = Reach(Target(url), Fixed(headers), Timeouts(connect=5.0), tls or Tls(), limits=Limits(message=limit))
+    link = StreamableHttp(Remote(reach), clock)
     delivered = Delivered()
     await link.open(delivered)
     try:
@@ -177,7 +179,7 @@ async def test_session_and_version_come_from_the_answer_to_initialize_and_go_wit
 
 async def test_what_the_host_sends_on_hearing_the_answer_already_carries_session_and_version() -> None:
     async with ScriptedServer(posting(in_json)) as server:
-        link = streamable_http.make_link(Target(server.url), Timeouts(), Tls(), Limits())
+        link = streamable_http.make_link(Reach(Target(server.url)))
 
         async def deliver(message: Message, exchange: Key | None) -> None:
             del exchange
@@ -665,7 +667,7 @@ async def test_https_is_verified_and_a_bundle_adds_to_what_is_trusted(tmp_path: 
     async with ScriptedServer(posting(in_json), context=server_context()) as server:
         async with opened(server.url) as run:
             fault = await run.fault()
-        async with opened(server.url, tls=Tls((str(path),))) as run:
+        async with opened(server.url, tls=trusting(path)) as run:
             await run.ask()
     assert type(fault) is TlsRefused
     assert "--ca-bundle" in fault.hint

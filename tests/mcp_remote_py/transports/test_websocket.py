@@ -30,9 +30,11 @@ from mcp_remote_py.core.errors import (
     Unreachable,
 )
 from mcp_remote_py.core.message import Message, notification, request, result
+from mcp_remote_py.credentials import Fixed
 from mcp_remote_py.settings import Limits, Target, Timeouts, Tls
+from mcp_remote_py.transports.reach import Reach
 from mcp_remote_py.transports.websocket import WebSocket
-from tests.support.certificates import authority, server_context
+from tests.support.certificates import authority, server_context, trusting
 from tests.support.link_contract import Delivered
 from tests.support.scripted_server import Peer, ScriptedServer, closed_port
 
@@ -63,8 +65,9 @@ def a_link(
     connect: float = 5.0,
     tls: Tls | None = None,
 ) -> WebSocket:
-    target = Target(url, (("Authorization", f"Bearer {TOKEN}"), *headers), ws_auth, TOKEN)
-    return WebSocket(target, Timeouts(connect=connect), tls or Tls(), Limits(message=limit))
+    credentials = Fixed((("Authorization", f"Bearer {TOKEN}"), *headers))
+    timeouts, limits = Timeouts(connect=connect), Limits(message=limit)
+    return WebSocket(Reach(Target(url, ws_auth), credentials, timeouts, tls or Tls(), limits=limits))
 
 
 @asynccontextmanager
@@ -249,9 +252,9 @@ async def test_wss_is_verified_and_a_bundle_adds_to_what_is_trusted(tmp_path: Pa
     async with serving(ssl=server_context()) as (url, _):
         secure = url.replace("ws://", "wss://")
         fault = await refused(a_link(secure))
-        async with opened(a_link(secure, tls=Tls((str(path),)))):
+        async with opened(a_link(secure, tls=trusting(path))):
             pass
-        async with opened(a_link(url.replace("ws://", "https://"), tls=Tls((str(path),)))):
+        async with opened(a_link(url.replace("ws://", "https://"), tls=trusting(path))):
             pass
     assert type(fault) is TlsRefused
     assert "authority that this machine does not trust" in str(fault)

@@ -1,0 +1,344 @@
+"""The bridge's option table: one row per option. Flags, variables, keys of the configuration file, help, did-you-mean,
+`--print-config` and docs/reference/options.md are made from it.
+
+A row's name is its key in the file (with `-` for `_`), its flag unless others are given, and, after `MCP_REMOTE_PY_`,
+its variable.
+"""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+from mcp_remote_py.core import options
+from mcp_remote_py.core.errors import ConfigError
+from mcp_remote_py.core.options import Option, Parser
+
+PREFIX = "MCP_REMOTE_PY_"
+CONNECTION, CREDENTIALS, TRUST, NETWORK = "connection", "credentials", "certificates", "network"
+LIMITS, OUTPUT, CONFIGURATION = "limits", "output", "configuration"
+LEVELS = ("debug", "info", "warning", "error")
+ALGORITHMS = ("HS256", "HS384", "HS512", "RS256", "ES256", "EdDSA")
+
+
+def _row(name: str, group: str, text: str, parse: Parser | None = None, metavar: str = "", **more: Any) -> Option:
+    flags = more.pop("flags", None) or (f"--{name.replace('_', '-')}",)
+    variables = (f"{PREFIX}{name.upper()}", *more.pop("also", ()))
+    return Option(name, flags, text, group, parse, variables=more.pop("variables", variables), metavar=metavar, **more)
+
+
+def _switch(name: str, group: str, text: str, **more: Any) -> Option:
+    return _row(name, group, text, sets=True, default=False, **more)
+
+
+def _milliseconds_when_large(text: str, where: str) -> float | None:
+    """`--timeout` alone: a bare number of 1000 or more is milliseconds, as in `--timeout 100000` of old configs."""
+    return float(text) / 1000 if is_old_timeout(text) else options.seconds(text, where)
+
+
+def is_old_timeout(text: str) -> bool:
+    """Whether this is a bare number that can only be meant in milliseconds."""
+    return text.strip().isdecimal() and int(text) >= 1000
+
+
+def command(text: str, where: str) -> tuple[str, ...]:
+    """Split a command into words as a shell would, without being one."""
+    try:
+        parts = tuple(shlex.split(text))
+    except ValueError as error:
+        raise ConfigError(f"{where}: the command cannot be split into words ({error}).") from None
+    if not parts:
+        raise ConfigError(f"{where}: the command is empty.")
+    return parts
+
+
+WAYS = {
+    "http-first": "http-first",
+    "sse-first": "sse-first",
+    "http-only": "http-only",
+    "sse-only": "sse-only",
+    "ws-only": "ws-only",
+    "auto": "http-first",
+    # as mcp-proxy spells them
+    "sse": "sse-only",
+    "streamablehttp": "http-only",
+}
+"""How `--transport` may be spelt, and what it means."""
+
+OPTIONS: tuple[Option, ...] = (
+    Option(
+        "url",
+        (),
+        "the server's endpoint, where no URL is given as an argument",
+        CONNECTION,
+        variables=("MCP_REMOTE_URL", f"{PREFIX}URL", "MCP_SERVER_URL", "SSE_URL"),
+        metavar="URL",
+    ),
+    _row(
+        "transport",
+        CONNECTION,
+        "which wire to speak: http-first (Streamable HTTP, else HTTP+SSE), sse-first, http-only, sse-only, ws-only; "
+        "auto is http-first",
+        options.one_of(*WAYS),
+        "WAY",
+    ),
+    _switch("http_only", CONNECTION, "short for --transport http-only", variables=()),
+    _switch("sse_only", CONNECTION, "short for --transport sse-only", variables=()),
+    _switch("ws_only", CONNECTION, "short for --transport ws-only", variables=()),
+    _row(
+        "ws_auth",
+        CONNECTION,
+        "how a WebSocket server gets the token: in the Authorization header, or as the first message",
+        options.one_of("header", "message"),
+        "header|message",
+    ),
+    _switch("allow_http", CONNECTION, "allow http:// and ws:// to hosts other than this one (unencrypted)"),
+    # --- Credentials
+    _row(
+        "header",
+        CREDENTIALS,
+        'a header for every request, "Name: value"; ${VAR} is replaced from the environment; may be repeated '
+        "(in the variable: one per line)",
+        None,
+        "HEADER",
+        repeats=True,
+        secret=True,
+    ),
+    _row(
+        "header_file",
+        CREDENTIALS,
+        "a file with one header per line, which keeps them out of the process list; # begins a comment; it is read "
+        "again when it changes",
+        None,
+        "FILE",
+    ),
+    _row(
+        "token",
+        CREDENTIALS,
+        "a bearer token; as a flag it can be seen in the process list, so the variable is the better place",
+        None,
+        "TOKEN",
+        flags=("--oauth2Bearer",),
+        variables=("MCP_AUTH_TOKEN", "API_ACCESS_TOKEN", "MCP_AUTH"),
+        secret=True,
+    ),
+    _row("bearer_file", CREDENTIALS, "a file that holds a bearer token; read again when it changes", None, "FILE"),
+    _row(
+        "bearer_command",
+        CREDENTIALS,
+        "a command that prints a bearer token, run without a shell; it is run again 30 s before the token's exp and "
+        "after a 401",
+        command,
+        "COMMAND",
+    ),
+    _row(
+        "bearer_command_timeout",
+        CREDENTIALS,
+        "how long the command may take (default 30s)",
+        options.seconds,
+        "TIME",
+        default=30.0,
+    ),
+    _row(
+        "basic",
+        CREDENTIALS,
+        f"a user name for HTTP Basic; the password is taken from {PREFIX}BASIC_PASSWORD or the two options below",
+        None,
+        "USER",
+        also=(),
+    ),
+    _row("basic_password_env", CREDENTIALS, "the variable that holds the password of --basic", None, "VAR"),
+    _row("basic_password_file", CREDENTIALS, "the file that holds the password of --basic", None, "FILE"),
+    _row("jwt_key_env", CREDENTIALS, "sign a JWT here: the variable that holds the key", None, "VAR"),
+    _row("jwt_key_file", CREDENTIALS, "sign a JWT here: the file that holds the key (a secret or PEM)", None, "FILE"),
+    _row(
+        "jwt_alg",
+        CREDENTIALS,
+        f"how the JWT is signed: {', '.join(ALGORITHMS)} (default HS256)",
+        options.one_of(*ALGORITHMS),
+        "ALG",
+        default="HS256",
+    ),
+    _row("jwt_issuer", CREDENTIALS, "the JWT's iss", None, "TEXT"),
+    _row("jwt_subject", CREDENTIALS, "the JWT's sub", None, "TEXT"),
+    _row("jwt_audience", CREDENTIALS, "the JWT's aud", None, "TEXT"),
+    _row(
+        "jwt_claim",
+        CREDENTIALS,
+        "one more claim of the JWT; a value that is JSON is taken as such; may be repeated (in the variable: one per "
+        "line)",
+        None,
+        "NAME=VALUE",
+        repeats=True,
+    ),
+    _row(
+        "jwt_ttl",
+        CREDENTIALS,
+        "how long a JWT is valid; another is signed before it expires (default 5m)",
+        options.positive_seconds,
+        "TIME",
+        default=300.0,
+    ),
+    _row("jwt_kid", CREDENTIALS, "the key's id, in the JWT's head", None, "TEXT"),
+    # --- Certificates
+    _row(
+        "ca_bundle",
+        TRUST,
+        "certificates (PEM or DER) to trust besides the operating system's; may be repeated. SSL_CERT_FILE, "
+        "SSL_CERT_DIR, REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE and NODE_EXTRA_CA_CERTS add theirs",
+        None,
+        "FILE",
+        default=(),
+        repeats=True,
+    ),
+    _row("client_cert", TRUST, "our own certificate (PEM, or PKCS#12 with its key) for mutual TLS", None, "FILE"),
+    _row("client_key", TRUST, "the key of --client-cert, where it is not in the same file", None, "FILE"),
+    _row(
+        "client_key_password_env",
+        TRUST,
+        "the variable that holds the password of the key or of the PKCS#12 file",
+        None,
+        "VAR",
+    ),
+    _row(
+        "insecure",
+        TRUST,
+        "do not verify the certificate of this one host (dangerous: anyone on the way can read everything); may be "
+        "repeated",
+        None,
+        "HOST",
+        default=(),
+        repeats=True,
+    ),
+    # --- Network
+    _row(
+        "proxy",
+        NETWORK,
+        "system (default: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY, else the operating system's settings), "
+        "none, or the proxy's URL",
+        None,
+        "URL|none|system",
+        secret=True,
+    ),
+    _switch("enable_proxy", NETWORK, "as in mcp-remote; proxies are used anyway"),
+    _row(
+        "allow_redirect_to",
+        NETWORK,
+        "another origin (https://host) that a redirect may lead to, without any credential; may be repeated",
+        options.origin,
+        "ORIGIN",
+        default=(),
+        repeats=True,
+    ),
+    _switch("no_cookies", NETWORK, "send no cookies back", flags=("--no-cookies", "--disable-cookies")),
+    _switch("ipv4", NETWORK, "use IPv4 alone"),
+    # --- Limits
+    _row(
+        "connect_timeout",
+        LIMITS,
+        "how long connecting may take (default 10s; 0 switches it off)",
+        options.seconds,
+        "TIME",
+        default=10.0,
+    ),
+    _row(
+        "first_byte_timeout",
+        LIMITS,
+        "how long the server may take to begin an answer (default: no limit)",
+        options.seconds,
+        "TIME",
+        flags=("--first-byte-timeout", "--headers-timeout"),
+    ),
+    _row(
+        "idle_timeout",
+        LIMITS,
+        "how long an answer that has begun may be silent; progress counts as a sign of life (default: no limit)",
+        options.seconds,
+        "TIME",
+        flags=("--idle-timeout", "--body-timeout"),
+    ),
+    _row(
+        "timeout",
+        LIMITS,
+        "how long one request may take in all (default: no limit); a bare number of 1000 or more is milliseconds",
+        _milliseconds_when_large,
+        "TIME",
+        also=("MCP_TOOL_CALL_TIMEOUT",),
+    ),
+    _row(
+        "tool_timeout",
+        LIMITS,
+        "how long a call of this tool may take in all, whatever --timeout says; may be repeated (in the variable: one "
+        "per line)",
+        options.named_seconds,
+        "NAME=TIME",
+        default=(),
+        repeats=True,
+    ),
+    _row(
+        "dead_peer_timeout",
+        LIMITS,
+        "how long the other end of a connection may acknowledge nothing before it counts as dead (default 60s)",
+        options.seconds,
+        "TIME",
+        default=60.0,
+    ),
+    _switch("keep_alive", LIMITS, "ping the server every 30 s while nothing else is said"),
+    _row("ping_interval", LIMITS, "as --keep-alive, this often", options.seconds, "TIME"),
+    _row(
+        "drain",
+        LIMITS,
+        "how long running requests may go on after the end of input (default 1s)",
+        options.seconds,
+        "TIME",
+        default=1.0,
+    ),
+    _row(
+        "max_message_size",
+        LIMITS,
+        "the largest message carried, either way (default 64MiB)",
+        options.size,
+        "SIZE",
+        default=64 * 1024 * 1024,
+    ),
+    _row(
+        "max_in_flight",
+        LIMITS,
+        "how many requests may wait for their answers at once (default 1000)",
+        options.count,
+        "N",
+        default=1000,
+    ),
+    # --- Output
+    _row(
+        "log_level",
+        OUTPUT,
+        "how much to say on stderr: debug, info (default), warning, error",
+        options.one_of(*LEVELS),
+        "LEVEL",
+        default="info",
+        flags=("--log-level", "--logLevel"),
+    ),
+    _switch("debug", OUTPUT, "short for --log-level debug"),
+    _switch("silent", OUTPUT, "say nothing on stderr but errors"),
+    _row(
+        "log_file",
+        OUTPUT,
+        "write the log to this file, too; rotated at 10 MiB, three old ones are kept",
+        None,
+        "FILE",
+    ),
+    _row(
+        "log_format",
+        OUTPUT,
+        "text (default) or json, one object per line",
+        options.one_of("text", "json"),
+        "text|json",
+        default="text",
+    ),
+    _switch("log_bodies", OUTPUT, "write the messages themselves to the log (at the level debug); secrets are masked"),
+    # --- Configuration
+    _row("config", CONFIGURATION, "a TOML file with the same options as keys", None, "FILE"),
+    _row("profile", CONFIGURATION, "which [profiles.NAME] of the file to use", None, "NAME"),
+    _switch("print_config", CONFIGURATION, "print every value and where it came from, and end", variables=()),
+)

@@ -1,0 +1,29 @@
+"""Reach: all that a link must know about the server and the way there. Types only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from mcp_remote_py.core.message import Key
+from mcp_remote_py.credentials import Credentials, Fixed
+from mcp_remote_py.settings import Limits, Network, Target, Timeouts, Tls
+
+
+def _ignore(_: object) -> None:
+    """Nobody wants to know."""
+
+
+class Reach(NamedTuple):
+    """One group of the settings for each concern, and whom to tell what is found out on the way."""
+
+    target: Target
+    credentials: Credentials = Fixed()
+    timeouts: Timeouts = Timeouts()
+    tls: Tls = Tls()
+    network: Network = Network()
+    limits: Limits = Limits()
+    learn: Callable[[str], None] = _ignore
+    """Told every secret that the server gives us (session ids, cookies), for the redactor."""
+    heard: Callable[[Key], None] = _ignore
+    """Told of every sign of life of an answer, by the request's key: its head, and each piece of its body."""
