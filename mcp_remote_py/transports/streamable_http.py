@@ -45,6 +45,7 @@ from mcp_remote_py.transports.remote import Remote
 _LOG = logging.getLogger("mcp_remote_py.transports.streamable_http")
 _TRANSIENT = (Unreachable, TimedOut, Interrupted)
 
+INITIALIZE = "initialize"
 MOST_FRUITLESS = 5
 """So many attempts in a row to reopen a stream may bring nothing before it is given up."""
 DELETE_SECONDS = 1.5
@@ -107,7 +108,8 @@ class StreamableHttp:
         raise self._noted(verdict.fault, ticket)
 
     async def _ask(self, message: Message, written: Callable[[], None] | None) -> None:
-        exchange = Exchange(message, self._remote.host)
+        in_session = self._session.is_bound and message.method != INITIALIZE
+        exchange = Exchange(message, self._remote.host, in_session=in_session)
         own: Headers = TO_POST
         if exchange.opens_session:
             call = _Call(exchange, self._session.begin())
@@ -116,13 +118,14 @@ class StreamableHttp:
             own += self._session.headers()
         try:
             await self._exchange(call, message, own, written)
+        except SessionLost as fault:
+            raise self._noted(fault, call.ticket) from None
         finally:
             if exchange.opens_session:
                 self._session.failed(call.ticket)  # without effect where the answer opened it
 
     async def _exchange(self, call: _Call, message: Message, own: Headers, written: Callable[[], None] | None) -> None:
-        in_session = self._session.is_bound and not call.exchange.opens_session
-        asked = Asked(is_request=True, in_session=in_session, with_token=self._remote.with_token)
+        asked = Asked(is_request=True, in_session=call.exchange.in_session, with_token=self._remote.with_token)
         broken: Fault | None = None
         async with self._remote.request("POST", self._remote.url, own, message.raw, written) as response:
             verdict = judge_post(self._remote.reply(response), asked)
@@ -136,7 +139,7 @@ class StreamableHttp:
         if call.exchange.answered:
             return
         if verdict.fault is not None:
-            raise self._noted(verdict.fault, call.ticket)
+            raise verdict.fault
         await self._resume(call, broken)
 
     async def _read_json(self, call: _Call, response: Response) -> None:
@@ -151,7 +154,7 @@ class StreamableHttp:
             raw = await response.read(self._limit)
         except Fault:
             return  # the status has been read, and says enough
-        error = call.exchange.read_error(raw)
+        error = call.exchange.read_error(raw, response.status)
         if error is not None:
             await self._deliver(error, call.exchange.key)
 

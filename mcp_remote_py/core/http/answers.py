@@ -10,6 +10,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from mcp_remote_py.core.errors import Fault, Interrupted, PeerBroke, SessionLost, SignInNeeded
+from mcp_remote_py.core.http import dialects
 from mcp_remote_py.core.http.headers import is_events, is_json, media_type
 from mcp_remote_py.core.http.statuses import Reply, fault_of
 from mcp_remote_py.core.redact import printable
@@ -49,8 +50,9 @@ def judge_post(reply: Reply, asked: Asked) -> Verdict:
     """Say what the answer to a posted message means."""
     if 200 <= reply.status < 300:
         return _judge_success(reply) if asked.is_request else Verdict(Body.IGNORED)
-    if reply.status == 404 and asked.in_session:
-        fault: Fault = SessionLost(f"{reply.host} does not know the session any more (HTTP 404)", http_status=404)
+    if asked.in_session and dialects.status_says_lost(reply.status):
+        text = f"{reply.host} does not know the session any more (HTTP {reply.status})"
+        fault: Fault = SessionLost(text, http_status=reply.status)
         return Verdict(Body.IGNORED, fault)
     fault = fault_of(reply, with_token=asked.with_token)
     if not asked.is_request or isinstance(fault, SignInNeeded) or not _may_hold_error(reply):

@@ -533,6 +533,36 @@ async def test_a_404_in_a_session_means_that_it_is_lost(message: Message, body: 
     assert server.of("DELETE") == []
 
 
+LOST_BY_ERROR = b'{"jsonrpc":"2.0","id":2,"error":{"code":-32603,"message":"Invalid or expired session"}}'
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "content_type"),
+    [
+        (410, b"", "text/plain"),
+        (400, b"Bad Request: No valid session ID provided", "text/plain"),
+        (503, b'{"error": "session not found"}', "application/json"),
+        (200, LOST_BY_ERROR, "application/json"),
+        (200, b"data: " + LOST_BY_ERROR + b"\n\n", "text/event-stream"),
+    ],
+)
+async def test_a_session_is_lost_in_other_words_too(status: int, body: bytes, content_type: str) -> None:
+    async def script(seen: Seen, peer: Peer) -> None:
+        if seen.method == "POST" and seen.doc.get("method") == "initialize":
+            await peer.result(seen, GREETING, {"Mcp-Session-Id": "s-1"})
+        else:
+            await peer.answer(status, body, content_type)
+
+    async with reached(script) as (run, server):
+        await run.ask(INITIALIZE)
+        fault = await run.fault(CALL)
+        await run.link.close()
+        assert len(run.docs) == 1
+    assert type(fault) is SessionLost
+    assert not fault.may_have_run
+    assert server.of("DELETE") == []
+
+
 async def test_a_404_to_initialize_is_a_wrong_address_even_after_a_session() -> None:
     answers = iter([200, 404])
 

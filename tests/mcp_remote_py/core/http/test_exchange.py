@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mcp_remote_py.core.errors import Interrupted, PeerBroke, TooLarge
+from mcp_remote_py.core.errors import Interrupted, PeerBroke, SessionLost, TooLarge
 from mcp_remote_py.core.http.exchange import Exchange
 from mcp_remote_py.core.message import JsonId, Message, notification, request
 
@@ -123,3 +123,18 @@ def test_another_body_of_a_4xx_is_not(raw: bytes) -> None:
 def test_an_end_without_an_answer_is_an_interruption_unless_more_is_known() -> None:
     assert type(an_exchange().over()) is Interrupted
     assert type(an_exchange().over(TooLarge("x"))) is TooLarge
+
+
+LOST = b'{"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"Invalid or expired session"}}'
+
+
+def test_an_error_that_means_a_lost_session_is_no_answer_where_we_sent_one() -> None:
+    inside = Exchange(request(1, "tools/call"), "mcp.example.com", in_session=True)
+    with pytest.raises(SessionLost, match="session"):
+        inside.read(LOST)
+    assert not inside.answered
+    with pytest.raises(SessionLost, match="HTTP 400"):
+        inside.read_error(b"Bad Request: No valid session ID provided", 400)
+    assert inside.read_error(LOST.replace(b"expired session", b"expired licence"), 400) is not None
+    outside = an_exchange()
+    assert raws(outside.read(LOST)) == [LOST], "without a session it is an ordinary error"
