@@ -12,30 +12,33 @@ from collections.abc import Iterator
 
 from mcp_remote_py.core.errors import Fault, TimedOut, TlsRefused, Unreachable
 
-_VERIFICATION = {
-    9: "it is not valid yet; is this machine's clock right?",
-    10: "it has expired",
-    18: "it is self-signed",
-    19: "it was issued by an authority that this machine does not trust",
-    20: "it was issued by an authority that this machine does not trust",
-    21: "it was issued by an authority that this machine does not trust",
-    23: "it has been revoked",
-    62: "it was issued for another host name",
-    64: "it was issued for another address",
-}
-"""Words for OpenSSL's X509_V_ERR numbers."""
-
-_HANDSHAKE: tuple[tuple[str, str], ...] = (
-    ("WRONG_VERSION_NUMBER", "the server does not speak TLS on this port"),
-    ("HTTP_REQUEST", "the server does not speak TLS on this port"),
-    ("RECORD_LAYER_FAILURE", "the server does not speak TLS on this port"),
-    ("CERTIFICATE_REQUIRED", "the server wants a client certificate"),
-    ("BAD_CERTIFICATE", "the server wants another client certificate"),
-    ("UNEXPECTED_EOF", "the server hung up"),
-    ("PROTOCOL_VERSION", "no version of TLS is spoken by both sides"),
-    ("UNSUPPORTED_PROTOCOL", "no version of TLS is spoken by both sides"),
-    ("HANDSHAKE_FAILURE", "the two sides found no way to encrypt that both accept"),
-    ("UNRECOGNIZED_NAME", "the server does not know this host name"),
+_TO_HTTP = "Perhaps the URL should begin with http:// (ws://)."
+_GIVE_OURS = (
+    "Pass it with --client-cert FILE (and --client-key FILE): PEM or PKCS#12, issued by an authority that the server "
+    "trusts."
+)
+OTHER_OURS = (
+    "Check --client-cert: whether it has expired, whether an authority that the server trusts issued it, and whether "
+    "the file has the intermediate certificates, too."
+)
+_PERHAPS_OURS = "If the server wants a client certificate, pass --client-cert FILE and --client-key FILE."
+_HANDSHAKE: tuple[tuple[str, str, str], ...] = (
+    ("WRONG_VERSION_NUMBER", "the server does not speak TLS on this port", _TO_HTTP),
+    ("HTTP_REQUEST", "the server does not speak TLS on this port", _TO_HTTP),
+    ("RECORD_LAYER_FAILURE", "the server does not speak TLS on this port", _TO_HTTP),
+    ("CERTIFICATE_REQUIRED", "the server wants a client certificate (mutual TLS)", _GIVE_OURS),
+    ("BAD_CERTIFICATE", "the server wants a client certificate, or another than it was shown", _GIVE_OURS),
+    ("ALERT_UNKNOWN_CA", "the server does not know the authority of our client certificate", OTHER_OURS),
+    ("ALERT_CERTIFICATE_EXPIRED", "the server says that our client certificate has expired", OTHER_OURS),
+    ("ALERT_CERTIFICATE_REVOKED", "the server says that our client certificate has been revoked", OTHER_OURS),
+    ("ALERT_CERTIFICATE_UNKNOWN", "the server does not accept our client certificate", OTHER_OURS),
+    ("ALERT_UNSUPPORTED_CERTIFICATE", "the server does not accept our client certificate", OTHER_OURS),
+    ("ALERT_ACCESS_DENIED", "the server does not accept our client certificate", OTHER_OURS),
+    ("UNEXPECTED_EOF", "the server hung up", _PERHAPS_OURS),
+    ("PROTOCOL_VERSION", "no version of TLS is spoken by both sides", ""),
+    ("UNSUPPORTED_PROTOCOL", "no version of TLS is spoken by both sides", ""),
+    ("HANDSHAKE_FAILURE", "the two sides found no way to encrypt that both accept", _PERHAPS_OURS),
+    ("UNRECOGNIZED_NAME", "the server does not know this host name", "Check the host in the URL."),
 )
 _NO_WAY = frozenset([errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN, errno.EADDRNOTAVAIL])
 
@@ -44,7 +47,9 @@ def connection_fault(error: BaseException, host: str) -> Unreachable:
     """Return the fault for a connection that could not be made; `error` and its causes are searched for the reason."""
     for cause in causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return _untrusted(cause, host)
+            from mcp_remote_py.net.refusals import refusal  # not every bridge meets one
+
+            return refusal(cause, (), host)
         if isinstance(cause, ssl.SSLError):
             return _no_handshake(cause, host)
     for cause in causes(error):
@@ -54,10 +59,33 @@ def connection_fault(error: BaseException, host: str) -> Unreachable:
     return Unreachable(f"no connection to {host} could be made")
 
 
+def refused_certificate(error: BaseException) -> ssl.SSLCertVerificationError | None:
+    """Return the refusal of a certificate among an exception's causes."""
+    return next((cause for cause in causes(error) if isinstance(cause, ssl.SSLCertVerificationError)), None)
+
+
+def is_hang_up(error: BaseException) -> bool:
+    """Whether the other side ended the connection without saying why, as far as TLS goes."""
+    for cause in causes(error):
+        if isinstance(cause, ConnectionResetError | ConnectionAbortedError | BrokenPipeError | EOFError):
+            return True
+        if isinstance(cause, ssl.SSLError):
+            return any(symbol in _symbol(cause) for symbol in ("UNEXPECTED_EOF", "HANDSHAKE_FAILURE"))
+    return False
+
+
+def wants_ours(host: str) -> TlsRefused:
+    """Return the fault for a server that asks for a client certificate and was shown none."""
+    return TlsRefused(
+        f"no secure connection to {host} could be made: the server wants a client certificate (mutual TLS)",
+        hint=_GIVE_OURS,
+    )
+
+
 def tls_alert(error: BaseException, host: str) -> TlsRefused | None:
     """Return the fault where an established connection was ended by TLS itself (a client certificate is wanted)."""
     for cause in causes(error):
-        if isinstance(cause, ssl.SSLError) and "ALERT" in (cause.reason or ""):
+        if isinstance(cause, ssl.SSLError) and "ALERT" in _symbol(cause):
             return _no_handshake(cause, host)
     return None
 
@@ -102,20 +130,14 @@ def _words(cause: BaseException) -> str | None:
     return None
 
 
-def _untrusted(error: ssl.SSLCertVerificationError, host: str) -> TlsRefused:
-    reason = _VERIFICATION.get(error.verify_code, "it could not be verified")
-    hint = None
-    if error.verify_code in (62, 64):
-        hint = "Use the host name that the certificate was issued for."
-    elif error.verify_code in (9, 10):
-        hint = "Check this machine's clock; if it is right, the server's operator must renew the certificate."
-    return TlsRefused(f"the certificate of {host} was refused: {reason}", hint=hint)
-
-
 def _no_handshake(error: ssl.SSLError, host: str) -> TlsRefused:
-    symbol = error.reason or ("UNEXPECTED_EOF" if isinstance(error, ssl.SSLEOFError) else "")
-    for part, words in _HANDSHAKE:
+    symbol = _symbol(error)
+    for part, words, hint in _HANDSHAKE:
         if part in symbol:
-            hint = "Perhaps the URL should begin with http:// (ws://)." if "speak TLS on" in words else ""
             return TlsRefused(f"no secure connection to {host} could be made: {words}", hint=hint or None)
     return TlsRefused(f"no secure connection to {host} could be made: the TLS handshake failed ({symbol or 'unknown'})")
+
+
+def _symbol(error: ssl.SSLError) -> str:
+    """OpenSSL's name of the reason. Python gives its own errors none, or not even the attribute."""
+    return getattr(error, "reason", None) or ("UNEXPECTED_EOF" if isinstance(error, ssl.SSLEOFError) else "")

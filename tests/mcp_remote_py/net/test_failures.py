@@ -56,9 +56,15 @@ def test_a_failed_connection_names_host_and_cause(error: OSError, words: str) ->
         (18, "self-signed"),
         (19, "authority"),
         (20, "authority"),
-        (62, "another host name"),
-        (64, "another address"),
-        (-67843, "could not be verified"),
+        (23, "revoked"),
+        (26, "not issued for servers"),
+        (62, "another host"),
+        (64, "another host"),
+        (66, "too short"),
+        (68, "no longer safe"),
+        (-67843, "authority"),
+        (0x800B0101, "expired"),
+        (1, "could not be verified"),
     ],
 )
 def test_a_refused_certificate_comes_with_the_reason_in_our_words(code: int, words: str) -> None:
@@ -72,7 +78,10 @@ def test_a_refused_certificate_comes_with_the_reason_in_our_words(code: int, wor
     ("reason", "words"),
     [
         ("WRONG_VERSION_NUMBER", "does not speak TLS"),
-        ("TLSV13_ALERT_CERTIFICATE_REQUIRED", "client certificate"),
+        ("TLSV13_ALERT_CERTIFICATE_REQUIRED", "wants a client certificate"),
+        ("SSLV3_ALERT_BAD_CERTIFICATE", "or another than it was shown"),
+        ("TLSV1_ALERT_UNKNOWN_CA", "does not know the authority of our client certificate"),
+        ("SSLV3_ALERT_CERTIFICATE_EXPIRED", "our client certificate has expired"),
         ("TLSV1_ALERT_PROTOCOL_VERSION", "no version of TLS"),
         ("SSLV3_ALERT_HANDSHAKE_FAILURE", "no way to encrypt"),
         ("SOMETHING_NEW", "SOMETHING_NEW"),
@@ -83,6 +92,20 @@ def test_a_failed_handshake_comes_with_the_reason(reason: str, words: str) -> No
     assert type(fault) is TlsRefused
     assert words in str(fault)
     assert fault.hint
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "TLSV13_ALERT_CERTIFICATE_REQUIRED",
+        "SSLV3_ALERT_BAD_CERTIFICATE",
+        "TLSV1_ALERT_UNKNOWN_CA",
+        "SSLV3_ALERT_HANDSHAKE_FAILURE",  # how TLS 1.2 says it
+        "UNEXPECTED_EOF_WHILE_READING",
+    ],
+)
+def test_a_server_that_may_want_a_client_certificate_names_the_flag(reason: str) -> None:
+    assert "--client-cert" in connection_fault(_tls(reason), HOST).hint
 
 
 def test_the_cause_is_found_however_deep_it_stands() -> None:
