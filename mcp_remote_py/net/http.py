@@ -1,9 +1,10 @@
 """HttpPort: requests out, streamed answers in. The port that everything over HTTP goes through, and its first tenant.
 
 The rules that every tenant keeps (tests/mcp_remote_py/net/test_http.py asks each for them): only faults and
-cancellation come out; the connect time is bounded and nothing else is; redirects are not followed by the tenant;
-cookies stay on their exact origin, in memory; bodies come without their content coding, in bounded pieces; leaving the
-`async with` early closes the connection at once; no proxy, certificate or credential is taken from the environment.
+cancellation come out; the connect time bounds all of connecting (name, TCP, proxy, TLS) and nothing else; each request
+goes the way that `net.routes` says; redirects are not followed by the tenant; cookies stay on their exact origin, in
+memory; bodies come without their content coding, in bounded pieces; leaving the `async with` early closes the
+connection at once; no proxy, certificate or credential is taken from the environment.
 
 This is the only file that imports httpx, and only a transport imports this file.
 """
@@ -14,29 +15,43 @@ import asyncio
 import importlib.util
 import logging
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
-from mcp_remote_py.core.errors import Fault, Interrupted, PeerBroke, TooLarge, Unreachable
-from mcp_remote_py.core.http.headers import Headers
+from mcp_remote_py.core.errors import Fault, Interrupted, PeerBroke, TimedOut, TooLarge, Unreachable
+from mcp_remote_py.core.http import tunnels
+from mcp_remote_py.core.http.headers import Headers, has
 from mcp_remote_py.core.http.origins import Origin, origin_of, place_of
+from mcp_remote_py.core.http.proxies import PAC_HINT, Proxy, Route
 from mcp_remote_py.net import codings, failures, redirects
+from mcp_remote_py.net.cookies import Cookies
+from mcp_remote_py.net.routes import Routes
+from mcp_remote_py.net.sockets import IPV4_HINT, dead_peer_options, is_dead_peer
+from mcp_remote_py.settings import Network, Tls
 
 if importlib.util.find_spec("sniffio") is None:
     # httpcore 1.0 runs `import sniffio` some twenty times a request, and Python does not remember that a module is
     # missing: that is a third of the time of a request. With this entry the import fails at once.
     sys.modules.setdefault("sniffio", None)  # type: ignore[arg-type]  # documented: None means "cannot be imported"
 
+import httpcore
 import httpx
+
+from mcp_remote_py.net import dial
 
 if TYPE_CHECKING:
     import ssl
+
+    from mcp_remote_py.net.tls import Trust
 
 logging.getLogger("httpcore").setLevel(logging.WARNING)  # it would write whole headers, session id and all
 
 Written = Callable[[], None]
 Chunks = AsyncGenerator[bytes, None]
+Bound = tuple[tuple[Origin, Headers], ...]
+"""Headers, and the one origin that each of them may be sent to."""
 
 KEEP_ALIVE_SECONDS = 4.0
 """An idle connection is used again for so long only: common servers close theirs after five seconds, and a request
@@ -44,6 +59,9 @@ that meets the close is lost."""
 KEPT_CONNECTIONS = 64
 """More are closed after their answer. httpcore looks at all connections for each idle one at every request and answer:
 a burst of a thousand calls would keep it busy for half a minute if it kept them all."""
+STRAIGHT = Network(proxy="none")
+FRESH_SECONDS = 5.0
+"""How long a changed certificate file may go unnoticed."""
 LINGER_SECONDS = 0.1
 LINGER_BYTES = 64 * 1024
 
@@ -59,7 +77,7 @@ class Request(NamedTuple):
     headers: Headers = ()
     body: bytes = b""
     written: Written | None = None
-    bound: tuple[tuple[Origin, Headers], ...] = ()
+    bound: Bound = ()
 
     def at_hand(self) -> Headers:
         """Return the headers for the URL as it is now."""
@@ -74,6 +92,10 @@ class Response(Protocol):
 
     @property
     def status(self) -> int: ...
+
+    @property
+    def url(self) -> str:
+        """What was asked in the end, after redirects."""
 
     def header(self, name: str) -> str:
         """Return a header's value, several joined with a comma and a blank; empty where it is absent."""
@@ -95,22 +117,39 @@ class HttpPort(Protocol):
         """Close all connections; whoever still reads gets `Interrupted`."""
 
 
-def open_port(*, connect_timeout: float | None, context: ssl.SSLContext | None) -> HttpPort:
-    """Return a port. `connect_timeout` in seconds, None for no limit; `context` is needed for https alone."""
-    return _HttpxPort(connect_timeout, context)
+def _ignore(_: str) -> None:
+    """Nobody wants to know."""
+
+
+def open_port(
+    *,
+    connect_timeout: float | None,
+    trust: Trust | None = None,
+    network: Network = STRAIGHT,
+    dead_peer: float | None = None,
+    learn: Callable[[str], None] = _ignore,
+) -> HttpPort:
+    """Return a port. Nothing is sent, and nothing connected to, before the first request.
+
+    `connect_timeout` and `dead_peer` in seconds, None for no limit. `trust` is needed for https, and for a proxy that
+    is spoken to in TLS. `learn` is told the value of every cookie.
+    """
+    way = dial.Way(None, connect_timeout, dead_peer_options(dead_peer), network.ipv4, trust)
+    return _HttpcorePort(way, network, Cookies(learn, keeps=network.cookies))
 
 
 @asynccontextmanager
-async def follow(port: HttpPort, request: Request) -> AsyncIterator[Response]:
+async def follow(port: HttpPort, request: Request, allowed: frozenset[Origin] = frozenset()) -> AsyncIterator[Response]:
     """Send a request, follow the redirects that may be followed, and enter with the answer.
 
-    Raises a `Fault`: `Refused` for a redirect that must not be followed, and whatever the port raises.
+    `allowed` are other origins that a redirect may lead to. Raises a `Fault`: `Refused` for a redirect that must not
+    be followed, and whatever the port raises.
     """
     hops = 0
     while True:
         async with port.stream(request) as response:
             location = response.header("location")
-            target = redirects.next_url(request.method, request.url, response.status, location, hops)
+            target = redirects.next_url(request.method, request.url, response.status, location, hops, allowed)
             if target is None:
                 yield response
                 return
@@ -155,7 +194,7 @@ def too_large(host: str, limit: int) -> TooLarge:
     )
 
 
-# --- httpx -----------------------------------------------------------------------------------------------------------
+# --- httpcore --------------------------------------------------------------------------------------------------------
 
 
 class _Where(NamedTuple):
@@ -170,6 +209,8 @@ def _interrupted(error: Exception, where: _Where) -> Fault:
     alert = failures.tls_alert(error, where.host)
     if alert is not None and not where.head_was_read:
         return alert
+    if is_dead_peer(error):
+        return Interrupted(f"{where.host} acknowledges nothing any more: its connection is dead (--dead-peer-timeout)")
     if where.head_was_read:
         return Interrupted(f"the connection to {where.host} broke off in the middle of the answer")
     return Interrupted(f"{where.host} closed the connection without an answer")
@@ -194,14 +235,14 @@ def _unsendable(_error: Exception | None, where: _Where) -> Fault:
 
 _TABLE: tuple[tuple[tuple[type[Exception], ...], Callable[[Exception, _Where], Fault]], ...] = (
     (
-        (httpx.ConnectTimeout, httpx.PoolTimeout),
+        (httpcore.ConnectTimeout, httpcore.PoolTimeout),
         lambda _, where: failures.connect_timeout(where.host, where.connect_timeout),
     ),
-    ((httpx.ConnectError,), lambda error, where: failures.connection_fault(error, where.host)),
-    ((httpx.LocalProtocolError, httpx.UnsupportedProtocol, httpx.InvalidURL), _unsendable),
-    ((httpx.RemoteProtocolError,), _broken_head),
+    ((httpcore.ConnectError,), lambda error, where: failures.connection_fault(error, where.host)),
+    ((httpcore.LocalProtocolError, httpcore.UnsupportedProtocol, httpx.InvalidURL), _unsendable),
+    ((httpcore.RemoteProtocolError,), _broken_head),
     ((codings.Broken,), lambda _, where: _bad_coding(where)),
-    ((httpx.HTTPError, httpx.StreamError, OSError), _interrupted),
+    ((httpcore.ProtocolError, httpcore.TimeoutException, httpcore.NetworkError, OSError), _interrupted),
 )
 _FOREIGN = tuple(kind for kinds, _ in _TABLE for kind in kinds)
 
@@ -211,14 +252,14 @@ def _bad_coding(where: _Where) -> Fault:
 
 
 def translate(error: Exception, where: _Where) -> Fault:
-    """Return our fault for an exception of httpx."""
+    """Return our fault for an exception of httpcore."""
     for kinds, make in _TABLE:
         if isinstance(error, kinds):
             return make(error, where)
     raise error
 
 
-class _Body(httpx.AsyncByteStream):
+class _Body:
     """A body that says when it has been written."""
 
     def __init__(self, body: bytes, written: Written | None) -> None:
@@ -232,24 +273,30 @@ class _Body(httpx.AsyncByteStream):
             self._written()
 
 
-class _HttpxResponse:
+class _HttpcoreResponse:
     """The answer to one request."""
 
-    def __init__(self, answer: httpx.Response, where: _Where) -> None:
+    def __init__(self, answer: httpcore.Response, url: str, where: _Where) -> None:
         self._answer = answer
         self._where = where
+        self.url = url
 
     @property
     def status(self) -> int:
-        return self._answer.status_code
+        return self._answer.status
 
     def header(self, name: str) -> str:
-        return str(self._answer.headers.get(name, ""))
+        return ", ".join(self.fields(name))
+
+    def fields(self, name: str) -> list[str]:
+        """Return the values of all headers of this name."""
+        wanted = name.lower().encode("ascii")
+        return [_text(value) for known, value in self._answer.headers if known.lower() == wanted]
 
     async def chunks(self) -> Chunks:
         try:
             decoder = codings.decoder_for(self.header("content-encoding"))
-            async for chunk in cast(httpx.AsyncByteStream, self._answer.stream):
+            async for chunk in cast(AsyncIterable[bytes], self._answer.stream):
                 if decoder is None:
                     yield chunk
                 else:
@@ -264,66 +311,145 @@ class _HttpxResponse:
         return await gather(self.chunks(), limit, self.header("content-length"), self._where.host)
 
 
-class _HttpxPort:
-    """httpx's transport by itself: its client would add redirects, cookies and settings that follow other rules."""
+def _text(value: bytes) -> str:
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
 
-    def __init__(self, connect_timeout: float | None, context: ssl.SSLContext | None) -> None:
-        # None instead of a context makes httpx build none; plain http never asks for it
-        verify = cast("ssl.SSLContext", context)
-        limits = httpx.Limits(
-            max_connections=None, max_keepalive_connections=KEPT_CONNECTIONS, keepalive_expiry=KEEP_ALIVE_SECONDS
-        )
-        self._transport = httpx.AsyncHTTPTransport(verify=verify, trust_env=False, http1=True, limits=limits)
-        self._connect_timeout = connect_timeout
-        self._extensions = {"timeout": httpx.Timeout(None, connect=connect_timeout).as_dict()}
-        self._cookies: dict[Origin, httpx.Cookies] = {}
+
+class _HttpcorePort:
+    """httpcore's pools by themselves: httpx above them would add redirects, cookies and settings of other rules."""
+
+    def __init__(self, way: dial.Way, network: Network, cookies: Cookies) -> None:
+        self._way = way
+        self._routes = Routes(network)
+        self._cookies = cookies
+        self._extensions = {"timeout": {"connect": way.timeout}}
+        self._pools: dict[tuple[Proxy | None, ssl.SSLContext | None], httpcore.AsyncConnectionPool] = {}
+        self._contexts: dict[str, tuple[ssl.SSLContext, float]] = {}
+        self._answered: set[str] = set()
+        """The places that have answered at least once: there, a lost connection is no refusal."""
         self._closed = False
 
     @asynccontextmanager
     async def stream(self, request: Request) -> AsyncIterator[Response]:
-        where = _Where(place_of(request.url), self._connect_timeout, head_was_read=False)
-        if self._closed:
-            raise Interrupted(f"the connection to {where.host} has been closed from this side", may_have_run=False)
+        where = _Where(place_of(request.url), self._way.timeout, head_was_read=False)
+        route = await self._routes.to(request.url)
         try:
-            origin = origin_of(request.url)
-        except ValueError:
+            url = httpx.URL(request.url)
+            origin_of(request.url)
+            context = await self._context(where.host) if url.scheme == "https" else None
+            if self._closed:
+                raise Interrupted(f"the connection to {where.host} has been closed from this side", may_have_run=False)
+            built = self._build(request, url, route.proxy)
+            answer = await self._pool(route.proxy, context).handle_async_request(built)
+        except (httpx.InvalidURL, ValueError):
             raise _unsendable(None, where) from None
-        try:
-            built = self._build(request, self._cookies.get(origin))
-            answer = await self._transport.handle_async_request(built)
         except _FOREIGN as error:
-            raise translate(error, where) from None
+            raise await self._trouble(error, where, url, route) from None
         try:
-            if "set-cookie" in answer.headers:
-                answer.request = built
-                self._cookies.setdefault(origin, httpx.Cookies()).extract_cookies(answer)
-            yield _HttpxResponse(answer, where._replace(head_was_read=True))
+            self._answered.add(where.host)
+            response = _HttpcoreResponse(answer, request.url, where._replace(head_was_read=True))
+            self._check_proxy(response, route.proxy, url)
+            self._cookies.keep(request.url, response.fields("set-cookie"))
+            yield response
         finally:
             await self._release(answer)
 
     async def aclose(self) -> None:
         self._closed = True
-        await self._transport.aclose()
+        for pool in self._pools.values():
+            await pool.aclose()
 
-    def _build(self, request: Request, jar: httpx.Cookies | None) -> httpx.Request:
-        url = httpx.URL(request.url)
+    async def _context(self, host: str) -> ssl.SSLContext:
+        """Return the context for TLS with this host. Whether its files have changed is not asked at every request."""
+        now = asyncio.get_running_loop().time()
+        context, until = self._contexts.get(host, (None, 0.0))
+        if context is None or now > until:
+            context = await self._trust().context(host)
+            self._contexts[host] = (context, now + FRESH_SECONDS)
+        return context
+
+    def _trust(self) -> Trust:
+        if self._way.trust is None:
+            from mcp_remote_py.net.tls import Trust
+
+            self._way = self._way._replace(trust=Trust(Tls()))
+        return cast("Trust", self._way.trust)
+
+    def _pool(self, proxy: Proxy | None, context: ssl.SSLContext | None) -> httpcore.AsyncConnectionPool:
+        """Return the pool for this way; a network that changed has another, and the old one's connections expire."""
+        pool = self._pools.get((proxy, context))
+        if pool is None:
+            pool = self._pools[proxy, context] = httpcore.AsyncConnectionPool(
+                ssl_context=context,
+                max_connections=None,
+                max_keepalive_connections=KEPT_CONNECTIONS,
+                keepalive_expiry=KEEP_ALIVE_SECONDS,
+                network_backend=dial.Dialler(self._way._replace(proxy=proxy), secure=context is not None),
+            )
+        return pool
+
+    def _build(self, request: Request, url: httpx.URL, proxy: Proxy | None) -> httpcore.Request:
         headers = [(b"Host", url.netloc), (b"Accept-Encoding", codings.ACCEPTED.encode("ascii"))]
         if request.body or request.method == "POST":
             headers.append((b"Content-Length", b"%d" % len(request.body)))
-        headers.extend((name.encode("utf-8"), value.encode("utf-8")) for name, value in request.at_hand())
-        built = httpx.Request(
+        given = request.at_hand()
+        headers.extend((name.encode("utf-8"), value.encode("utf-8")) for name, value in given)
+        if not has(given, "cookie"):
+            cookie = self._cookies.header(request.url)
+            if cookie is not None:
+                headers.append((b"Cookie", cookie.encode("utf-8")))
+        target = url.raw_path
+        if _is_forwarded(url, proxy):
+            target = b"http://%b%b" % (url.netloc, url.raw_path)  # RFC 9112 section 3.2.2
+            if proxy is not None and proxy.authorization is not None:
+                headers.append((b"Proxy-Authorization", proxy.authorization.encode("ascii")))
+        return httpcore.Request(
             request.method,
-            url,
+            httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=target),
             headers=headers,
-            stream=_Body(request.body, request.written),
+            content=_Body(request.body, request.written),
             extensions=self._extensions,
         )
-        if jar:
-            jar.set_cookie_header(built)  # without effect where the user gave a Cookie header
-        return built
 
-    async def _release(self, answer: httpx.Response) -> None:
+    def _check_proxy(self, response: _HttpcoreResponse, proxy: Proxy | None, url: httpx.URL) -> None:
+        """Of the answers to a request that a proxy carries in plain sight, one is never the server's."""
+        if proxy is not None and response.status == 407 and _is_forwarded(url, proxy):
+            head = tunnels.Head(407, response.header("proxy-authenticate"))
+            raise tunnels.refusal(proxy, head, _target(url))
+
+    async def _trouble(self, error: Exception, where: _Where, url: httpx.URL, route: Route) -> Fault:
+        if isinstance(error, httpcore.ConnectError) and url.scheme == "https":
+            way = self._way._replace(proxy=route.proxy)
+            fault: Fault = await self._trust().refusal(
+                error, where.host, partial(dial.look, way, url.raw_host.decode("ascii"), url.port or 443)
+            )
+        else:
+            fault = translate(error, where)
+            is_unexplained = type(fault) is Interrupted and not is_dead_peer(error)
+            if url.scheme == "https" and is_unexplained and where.host not in self._answered:
+                way = self._way._replace(proxy=route.proxy)
+                look = partial(dial.look, way, url.raw_host.decode("ascii"), url.port or 443)
+                fault = await self._trust().hung_up(fault, where.host, look)
+        if route.pac is not None and route.proxy is None and type(fault) in (Unreachable, TimedOut):
+            fault.hint = f"{route.pac} names a PAC file, which is not run here. {PAC_HINT}"
+        elif self._way.ipv4 and type(fault) is Unreachable:
+            fault.hint += IPV4_HINT
+        return fault
+
+    async def _release(self, answer: httpcore.Response) -> None:
         try:
             await answer.aclose()
         except _FOREIGN:
             pass  # the connection is gone already, which is what closing is for
+
+
+def _is_forwarded(url: httpx.URL, proxy: Proxy | None) -> bool:
+    """Whether the proxy is given the request itself, not asked for a tunnel."""
+    return url.scheme == "http" and proxy is not None and proxy.scheme in ("http", "https")
+
+
+def _target(url: httpx.URL) -> str:
+    return tunnels.place(url.host, url.port or 80)

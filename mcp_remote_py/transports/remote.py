@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from mcp_remote_py.core.errors import Interrupted
 from mcp_remote_py.core.http import headers
 from mcp_remote_py.core.http.headers import Headers
-from mcp_remote_py.core.http.origins import origin_of, place_of
+from mcp_remote_py.core.http.origins import Origin, origin_of, place_of
 from mcp_remote_py.core.http.statuses import Reply
-from mcp_remote_py.net.http import HttpPort, Request, Response, Written, follow, let_end, open_port
+from mcp_remote_py.net.http import Bound, HttpPort, Request, Response, Written, follow, let_end, open_port
+from mcp_remote_py.net.redirects import allowed_origins
 from mcp_remote_py.settings import Tls
 from mcp_remote_py.transports import USER_AGENT
 from mcp_remote_py.transports.reach import Reach
 
 if TYPE_CHECKING:
-    import ssl
+    from mcp_remote_py.net.tls import Trust
 
 
 class Remote:
@@ -35,6 +34,7 @@ class Remote:
         self._reach = reach
         self._credentials = reach.credentials
         self._origin = origin_of(reach.target.url)
+        self._allowed = allowed_origins(reach.network.redirect_to, self._origin.scheme)
         self._port: HttpPort | None = None
         self._closed = False
 
@@ -45,8 +45,18 @@ class Remote:
 
     async def open(self) -> None:
         """Make the port ready. Nothing is sent."""
-        context = await asyncio.to_thread(_context, self._reach.tls) if urlsplit(self.url).scheme == "https" else None
-        self._port = open_port(connect_timeout=self.connect_timeout, context=context)
+        reach = self._reach
+        self._port = open_port(
+            connect_timeout=self.connect_timeout,
+            trust=_trust(reach.tls, self._origin),
+            network=reach.network,
+            dead_peer=reach.timeouts.dead_peer,
+            learn=reach.learn,
+        )
+
+    async def have_credentials(self) -> None:
+        """Get the credentials now, so that no limit for what follows counts the time of a command. Raises a `Fault`."""
+        await self._credentials.headers()
 
     @asynccontextmanager
     async def request(
@@ -56,40 +66,49 @@ class Remote:
         own: Headers,
         body: bytes = b"",
         written: Written | None = None,
+        bound: Bound = (),
     ) -> AsyncIterator[Response]:
         """Send a request with the user's headers and our `own`, and enter with its answer. Raises a `Fault`.
+
+        `bound` are headers of ours that go to one origin alone, wherever a redirect may lead.
 
         After a 401 it is sent once more, where other credentials can be had: the first one did not run.
         """
         shown = await self._credentials.headers()
-        async with self._send(method, url, own, shown, body, written) as response:
-            if response.status != 401 or not await self._credentials.refused(shown):
+        request = Request(method, url, own, body, written, bound)
+        async with self._send(request, shown) as response:
+            refused = response.status == 401 and self._is_home(response)
+            if not refused or not await self._credentials.refused(shown):
                 yield response
                 return
             await let_end(response.chunks())
         shown = await self._credentials.headers()
-        async with self._send(method, url, own, shown, body, written) as response:
+        async with self._send(request, shown) as response:
             yield response
 
-    def _send(
-        self, method: str, url: str, own: Headers, shown: Headers, body: bytes, written: Written | None
-    ) -> AbstractAsyncContextManager[Response]:
+    def _send(self, request: Request, shown: Headers) -> AbstractAsyncContextManager[Response]:
         if self._port is None or self._closed:
             raise Interrupted(f"the connection to {self.host} is not open", may_have_run=False)
-        bound = headers.of_user(shown)
-        if not headers.has(bound, "user-agent"):
-            own += (("User-Agent", USER_AGENT),)
-        return follow(self._port, Request(method, url, own, body, written, ((self._origin, bound),)))
+        users = headers.of_user(shown)
+        if not headers.has(users, "user-agent"):
+            request = request._replace(headers=(*request.headers, ("User-Agent", USER_AGENT)))
+        request = request._replace(bound=(*request.bound, (self._origin, users)))
+        return follow(self._port, request, self._allowed)
 
     def reply(self, response: Response) -> Reply:
         """Return the head of an answer as the pure ring reads it."""
         return Reply(
-            self.host,
+            place_of(response.url),
             response.status,
             response.header("content-type"),
             response.header("www-authenticate"),
             response.header("retry-after"),
+            self._credentials.source if self._is_home(response) else None,
         )
+
+    def _is_home(self, response: Response) -> bool:
+        """Whether the answer comes from the origin that the credentials are for, not from where a redirect led."""
+        return origin_of(response.url) == self._origin
 
     async def close(self) -> None:
         """Close all connections. Whoever still reads gets `Interrupted`."""
@@ -98,7 +117,10 @@ class Remote:
             await self._port.aclose()
 
 
-def _context(tls: Tls) -> ssl.SSLContext:
-    from mcp_remote_py.net.tls import make_context
+def _trust(tls: Tls, home: Origin) -> Trust | None:
+    """Plain HTTP needs none, and does not load it; a redirect to https makes its own."""
+    if home.scheme != "https" and tls == Tls():
+        return None
+    from mcp_remote_py.net.tls import Trust
 
-    return make_context(tls)
+    return Trust(tls, home)

@@ -14,6 +14,7 @@ from enum import Enum
 
 from mcp_remote_py.core.errors import PeerBroke
 from mcp_remote_py.core.http.headers import PROTOCOL_VERSION, SESSION_ID, Headers, is_visible_ascii
+from mcp_remote_py.core.http.origins import Origin
 from mcp_remote_py.core.message import Kind, Message
 
 
@@ -46,6 +47,8 @@ class Session:
     def __init__(self) -> None:
         self.state = State.NEW
         self.ticket = Ticket()
+        self.origin: Origin | None = None
+        """Who gave the id: a redirect that was allowed may have led elsewhere than the user named."""
         self._id: str | None = None
         self._version: str | None = None
 
@@ -59,12 +62,15 @@ class Session:
 
     def headers(self) -> Headers:
         """Return the session and version headers for everything but `initialize`, which carries neither."""
-        found: list[tuple[str, str]] = []
-        if self._id is not None:
-            found.append((SESSION_ID, self._id))
-        if self._version is not None:
-            found.append((PROTOCOL_VERSION, self._version))
-        return tuple(found)
+        return self.id_header() + self.version_header()
+
+    def id_header(self) -> Headers:
+        """Return the header with the session's id. It is for `origin` alone: whoever knows the id has the session."""
+        return () if self._id is None else ((SESSION_ID, self._id),)
+
+    def version_header(self) -> Headers:
+        """Return the header with the protocol's version, which is no secret."""
+        return () if self._version is None else ((PROTOCOL_VERSION, self._version),)
 
     def begin(self) -> Ticket:
         """An `initialize` goes out: forget the session and the version before it."""
@@ -73,8 +79,10 @@ class Session:
             self.ticket = Ticket(self.ticket + 1)
         return self.ticket
 
-    def answered(self, ticket: Ticket, answer: Message, offered: str | None, host: str) -> None:
-        """The answer to that `initialize` was read. `offered` is the session id that came with it.
+    def answered(
+        self, ticket: Ticket, answer: Message, offered: str | None, host: str, origin: Origin | None = None
+    ) -> None:
+        """The answer to that `initialize` was read. `offered` is the session id that came with it, from `origin`.
 
         Raises `PeerBroke` for an id that no header may carry.
         """
@@ -87,7 +95,7 @@ class Session:
             self._move(State.NEW)
             raise PeerBroke(f"{host} gave a session id that is not made of visible ASCII characters")
         self._move(State.OPEN)
-        self._id = offered
+        self._id, self.origin = offered, origin
         version = answer.result.get("protocolVersion")
         self._version = version if isinstance(version, str) and is_visible_ascii(version, 64) else None
 

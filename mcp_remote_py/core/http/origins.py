@@ -12,6 +12,7 @@ from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
 
 _PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _SUSPICIOUS = re.compile(r"[\x00-\x20\x7f\\]")
+_HOST_NAME = re.compile(r"[\w-]+(?:\.[\w-]+)*|[0-9a-f]*:[0-9a-f:.]*:[0-9a-f.]*")
 _SHOWN = 200
 _LOOPBACK_V4 = re.compile(r"127\.\d{1,3}\.\d{1,3}\.\d{1,3}")
 
@@ -79,6 +80,27 @@ def without_query(url: str) -> str:
         return "an address that cannot be read"
     shown = re.sub(r"[^\x21-\x7e]", "?", shown)
     return shown if len(shown) <= _SHOWN else shown[:_SHOWN] + "..."
+
+
+def named_host(text: str) -> str:
+    """Return the one host that a user named, `host` or `host:port`, as `split_place` reads it.
+
+    Raises `ValueError` for an URL, a pattern, or anything else.
+    """
+    host, port = split_place(text.strip(), 0)
+    if not _HOST_NAME.fullmatch(host) or port > 65535:
+        raise ValueError("not the name of a host")
+    if ":" in host:
+        host = f"[{host}]"
+    return f"{host}:{port}" if port else host
+
+
+def split_place(place: str, default: int = 443) -> tuple[str, int]:
+    """Return host and port of `host`, `host:port`, `[::1]:port` or `::1`."""
+    head, colon, port = place.rpartition(":")
+    if colon and port.isascii() and port.isdecimal() and (":" not in head or head.endswith("]")):
+        return bare_host(head), int(port[:6])
+    return bare_host(place), default
 
 
 def is_loopback(host: str) -> bool:

@@ -26,15 +26,16 @@ from mcp_remote_py.core.errors import (
     TooLarge,
     Unreachable,
 )
+from mcp_remote_py.core.http.origins import origin_of
 from mcp_remote_py.net.http import HttpPort, Request, follow, let_end, open_port
-from mcp_remote_py.net.tls import make_context
-from mcp_remote_py.settings import Tls
+from mcp_remote_py.net.tls import Trust
+from mcp_remote_py.settings import Network, Tls
 from tests.support.certificates import authority, server_context, trusting
 from tests.support.scripted_server import Peer, ScriptedServer, Seen, closed_port, head_of
 
 MIB = 1024 * 1024
 Tenant = Callable[..., HttpPort]
-TENANTS: dict[str, Tenant] = {"httpx": open_port}
+TENANTS: dict[str, Tenant] = {"httpcore": open_port}
 
 
 @pytest.fixture(params=list(TENANTS))
@@ -44,7 +45,7 @@ def tenant(request: pytest.FixtureRequest) -> Tenant:
 
 @pytest.fixture
 async def port(tenant: Tenant) -> AsyncIterator[HttpPort]:
-    opened = tenant(connect_timeout=5.0, context=None)
+    opened = tenant(connect_timeout=5.0)
     yield opened
     await opened.aclose()
 
@@ -144,7 +145,7 @@ async def test_the_environment_has_no_say(tenant: Tenant, monkeypatch: pytest.Mo
     async def script(_: Seen, peer: Peer) -> None:
         await peer.answer(200, b"direct")
 
-    port = tenant(connect_timeout=5.0, context=None)
+    port = tenant(connect_timeout=5.0)
     async with ScriptedServer(script) as server:
         assert await fetch(port, get(server)) == b"direct"
     await port.aclose()
@@ -337,7 +338,7 @@ async def test_a_server_that_accepts_and_says_nothing_in_tls_is_given_up(tenant:
     async def mute(peer: Peer) -> None:
         await peer.silence()
 
-    port = tenant(connect_timeout=0.2, context=make_context(Tls()))
+    port = tenant(connect_timeout=0.2, trust=Trust(Tls()))
     async with ScriptedServer(raw=mute) as server:
         fault = await fault_of(port, Request("GET", f"https://127.0.0.1:{server.port}/"))
     await port.aclose()
@@ -352,7 +353,7 @@ async def test_the_connect_time_does_not_bound_the_answer(tenant: Tenant) -> Non
         await asyncio.sleep(0.3)
         await peer.answer(200, b"late")
 
-    port = tenant(connect_timeout=0.1, context=None)
+    port = tenant(connect_timeout=0.1)
     async with ScriptedServer(slow) as server:
         assert await fetch(port, get(server)) == b"late"
     await port.aclose()
@@ -449,7 +450,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @asynccontextmanager
 async def secured(tenant: Tenant, *bundles: Path) -> AsyncIterator[HttpPort]:
-    port = tenant(connect_timeout=5.0, context=make_context(trusting(*bundles)))
+    port = tenant(connect_timeout=5.0, trust=Trust(trusting(*bundles)))
     yield port
     await port.aclose()
 
@@ -469,10 +470,10 @@ EXPIRED = datetime(2020, 1, 1, tzinfo=UTC)
 @pytest.mark.parametrize(
     ("context", "known", "words"),
     [
-        (server_context, False, "issued by an authority that this machine does not trust"),
-        (lambda: server_context(issuer=authority("another")), True, "an authority that this machine does not trust"),
-        (lambda: server_context("mcp.example.com"), True, "issued for another"),
-        (lambda: server_context(not_after=EXPIRED), True, "it has expired"),
+        (server_context, False, "tests"),
+        (lambda: server_context(issuer=authority("another")), True, "another"),
+        (lambda: server_context("mcp.example.com"), True, "mcp.example.com"),
+        (lambda: server_context(not_after=EXPIRED), True, "expired"),
     ],
 )
 async def test_a_certificate_that_proves_nothing_is_refused_with_the_reason(
@@ -482,6 +483,7 @@ async def test_a_certificate_that_proves_nothing_is_refused_with_the_reason(
     async with secured(tenant, *bundles) as port, ScriptedServer(_secret, context=context()) as server:
         fault = await fault_of(port, post(server))
     assert type(fault) is TlsRefused
+    assert f"the certificate of 127.0.0.1:{server.port} was refused" in str(fault)
     assert words in str(fault)
     assert not fault.may_have_run
     assert server.seen == []
@@ -529,7 +531,7 @@ async def test_plain_http_builds_no_tls_context(tenant: Tenant, monkeypatch: pyt
 
     monkeypatch.setattr(ssl, "SSLContext", never)
     monkeypatch.setattr(ssl, "create_default_context", never)
-    port = tenant(connect_timeout=5.0, context=None)
+    port = tenant(connect_timeout=5.0)
     async with ScriptedServer(_secret) as server:
         assert await fetch(port, get(server)) == b"over tls"
     await port.aclose()
@@ -561,6 +563,20 @@ async def test_a_cookie_keeps_to_its_path_and_ends_when_it_should(port: HttpPort
         for _ in range(4):
             await fetch(port, get(server))
     assert [seen.header("cookie") for seen in server.seen] == [None, None, "b=2", None]
+
+
+async def test_every_cookie_is_told_to_the_redactor_and_none_is_sent_where_they_are_off(tenant: Tenant) -> None:
+    async def set_cookie(_: Seen, peer: Peer) -> None:
+        await peer.answer(200, headers={"Set-Cookie": 'a="balanced-node-1"; Path=/', "set-cookie": "b=1"})
+
+    learnt: list[str] = []
+    port = tenant(connect_timeout=5.0, network=Network(proxy="none", cookies=False), learn=learnt.append)
+    async with ScriptedServer(set_cookie) as server:
+        await fetch(port, get(server))
+        await fetch(port, get(server))
+    await port.aclose()
+    assert [seen.header("cookie") for seen in server.seen] == [None, None]
+    assert set(learnt) == {"balanced-node-1"}
 
 
 # --- Redirects -------------------------------------------------------------------------------------------------------
@@ -625,6 +641,23 @@ async def test_a_redirect_to_another_origin_is_refused_and_nothing_is_sent_there
     assert str(other.port) in str(caught.value)
     assert "token" not in str(caught.value)
     assert other.connections == 0
+
+
+async def test_an_allowed_origin_gets_the_message_and_no_header_that_is_bound_elsewhere(port: HttpPort) -> None:
+    async with (
+        ScriptedServer(_redirecting(200, "")) as other,
+        ScriptedServer(_redirecting(307, other.url + "/")) as server,
+    ):
+        home, there = origin_of(server.url), origin_of(other.url)
+        bound = ((home, (("Authorization", "Bearer t"),)), (there, (("Mcp-Session-Id", "s"),)))
+        request = Request("POST", server.url, (("X-Own", "1"),), b"{}", bound=bound)
+        async with follow(port, request, frozenset({there})) as response:
+            assert response.url == other.url + "/"
+            assert await response.read(100) == b"arrived"
+    (first,), (second,) = server.seen, other.seen
+    assert (first.header("authorization"), first.header("mcp-session-id")) == ("Bearer t", None)
+    assert (second.header("authorization"), second.header("mcp-session-id")) == (None, "s")
+    assert (second.header("x-own"), second.body) == ("1", b"{}")
 
 
 async def test_a_circle_of_redirects_ends(port: HttpPort) -> None:
@@ -758,7 +791,7 @@ async def test_a_rest_that_does_not_end_is_left_after_a_moment(port: HttpPort) -
         await let_end(response.chunks())
 
 
-# --- httpx alone -----------------------------------------------------------------------------------------------------
+# --- httpcore alone --------------------------------------------------------------------------------------------------
 
 
 def test_a_missing_sniffio_is_remembered_as_missing() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mcp_remote_py.core.errors import Refused
-from mcp_remote_py.net.redirects import next_url
+from mcp_remote_py.net.redirects import allowed_origins, next_url
 
 URL = "https://mcp.example.com/mcp?tenant=1"
 
@@ -83,3 +83,60 @@ def test_the_new_address_is_named_without_its_query() -> None:
         next_url("POST", URL, 307, "https://other.example/mcp?code=secret", 0)
     assert "https://other.example/mcp" in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+# --- Other origins that the user allowed -----------------------------------------------------------------------------
+
+ALLOWED = allowed_origins(["https://b.example:443", "http://c.example:8080"], "https")
+
+
+@pytest.mark.parametrize(
+    "location", ["https://b.example/mcp", "//b.example/mcp", "https://B.example:443/", "http://c.example:8080/x"]
+)
+@pytest.mark.parametrize(("method", "status"), [("POST", 307), ("GET", 302)])
+def test_an_allowed_origin_is_followed(method: str, status: int, location: str) -> None:
+    assert next_url(method, URL, status, location, 0, ALLOWED) is not None
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "http://b.example/mcp",
+        "https://b.example:8443/",
+        "https://c.example:8080/",
+        "http://c.example/",
+        "ws://b.example/",
+    ],
+)
+def test_only_that_very_origin_is_allowed(location: str) -> None:
+    with pytest.raises(Refused) as caught:
+        next_url("GET", URL, 307, location, 0, ALLOWED)
+    assert "--allow-redirect-to" in caught.value.hint
+
+
+def test_a_message_is_not_dropped_on_the_way_to_an_allowed_origin_either() -> None:
+    with pytest.raises(Refused, match="would drop the message"):
+        next_url("POST", URL, 302, "https://b.example/mcp", 0, ALLOWED)
+
+
+def test_an_allowed_origin_counts_for_websockets_too() -> None:
+    allowed = allowed_origins(["https://b.example:443", "ws://c.example:80"], "wss")
+    assert next_url("GET", "wss://a.example/ws", 307, "wss://b.example/ws", 0, allowed) == "wss://b.example/ws"
+    assert next_url("GET", "wss://a.example/ws", 307, "ws://c.example/ws", 0, allowed) == "ws://c.example/ws"
+    with pytest.raises(Refused):
+        next_url("GET", "wss://a.example/ws", 307, "ws://b.example/ws", 0, allowed)
+
+
+@pytest.mark.parametrize(
+    ("target", "flag"),
+    [
+        ("https://evil.example:443/x?a=b", "--allow-redirect-to https://evil.example:"),
+        ("https://evil.example:8443/x", "--allow-redirect-to https://evil.example:8443:"),
+        ("http://[2001:db8::1]/x", "--allow-redirect-to http://[2001:db8::1]:"),
+    ],
+)
+def test_the_flag_that_would_allow_it_is_spelt_out(target: str, flag: str) -> None:
+    with pytest.raises(Refused) as caught:
+        next_url("POST", URL, 307, target, 0)
+    assert flag in caught.value.hint
+    assert ("not encrypted" in caught.value.hint) == target.startswith("http:")

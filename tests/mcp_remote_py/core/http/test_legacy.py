@@ -6,6 +6,7 @@ import pytest
 
 from mcp_remote_py.core.errors import PeerBroke
 from mcp_remote_py.core.http.legacy import Session, State
+from mcp_remote_py.core.http.origins import Origin
 from mcp_remote_py.core.message import Message, error, result
 
 GREETING = result(1, {"protocolVersion": "2025-06-18"})
@@ -115,3 +116,12 @@ def test_there_is_nothing_to_end_without_a_session(state: str) -> None:
 
 def test_its_id_is_never_shown() -> None:
     assert repr(an_open_session("secret-id")) == "<Session open, with an id>"
+
+
+def test_the_id_is_for_the_origin_that_gave_it_and_the_version_for_everybody() -> None:
+    session = Session()
+    origin = Origin("https", "mcp.example.com", 443)
+    session.answered(session.begin(), GREETING, "s-1", "h", origin)
+    assert session.origin == origin
+    assert session.id_header() + session.version_header() == session.headers()
+    assert [name for name, _ in session.id_header()] == ["Mcp-Session-Id"]

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from mcp_remote_py.core.http.origins import is_same_origin, origin_of, place_of, resolve, without_query
+from mcp_remote_py.core.http.origins import (
+    is_same_origin,
+    named_host,
+    origin_of,
+    place_of,
+    resolve,
+    split_place,
+    without_query,
+)
 
 
 @pytest.mark.parametrize(
@@ -73,3 +81,30 @@ def test_a_shown_address_holds_no_secret_and_nothing_that_drives_a_terminal() ->
     assert shown == "https://h/p?[31m?"
     assert len(without_query("https://h/" + "x" * 5000)) < 300
     assert without_query("http://[::1") == "an address that cannot be read"
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (" MCP.Example.com. ", "mcp.example.com"),
+        ("mcp.example.com:8443", "mcp.example.com:8443"),
+        ("localhost", "localhost"),
+        ("192.0.2.7", "192.0.2.7"),
+        ("::1", "[::1]"),
+        ("[::1]:8443", "[::1]:8443"),
+        ("bücher.example", "bücher.example"),
+    ],
+)
+def test_a_host_that_a_user_named_is_read(text: str, found: str) -> None:
+    assert named_host(text) == found
+    assert split_place(found, 0) == split_place(text, 0)
+
+
+NO_HOSTS = """* *.example.com https://mcp.example.com mcp.example.com/mcp name@host one,other host: host:99999 host:x
+:8443 a..b .example.com"""
+
+
+@pytest.mark.parametrize("text", ["", "one other", *NO_HOSTS.split()])
+def test_what_is_not_one_host_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="not the name of a host"):
+        named_host(text)

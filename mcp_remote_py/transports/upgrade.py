@@ -1,0 +1,288 @@
+"""Upgrade: opens a WebSocket: the way there, the handshake, its redirects and cookies, and words for what goes wrong.
+
+The library's own handling of proxies and redirects is not used: it takes the first from the environment, and would
+send every header of the user along with the second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import socket
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.datastructures import Headers as Fields
+from websockets.exceptions import InvalidHandshake, InvalidMessage, InvalidStatus, InvalidURI
+from websockets.typing import Subprotocol
+
+from mcp_remote_py.core.errors import Fault, PeerBroke, Refused, TimedOut, Unreachable
+from mcp_remote_py.core.http import headers, tunnels
+from mcp_remote_py.core.http.headers import Headers
+from mcp_remote_py.core.http.origins import is_same_origin, origin_of, place_of
+from mcp_remote_py.core.http.proxies import PAC_HINT, Proxy, Route
+from mcp_remote_py.core.http.statuses import Reply, fault_of
+from mcp_remote_py.net import failures, redirects
+from mcp_remote_py.net.proxied_socket import ProxyTls, socket_through
+from mcp_remote_py.net.routes import Routes
+from mcp_remote_py.net.sockets import HAPPY_EYEBALLS_SECONDS, IPV4_HINT, dead_peer_options
+from mcp_remote_py.transports import USER_AGENT
+from mcp_remote_py.transports.reach import Reach
+
+if TYPE_CHECKING:
+    import ssl
+
+    from mcp_remote_py.net.cookies import Cookies
+    from mcp_remote_py.net.tls import Look, Trust
+
+SUBPROTOCOL = "mcp"
+PING_SECONDS = 20
+CLOSE_SECONDS = 1.5
+QUEUE_FRAMES = 4
+"""Messages read ahead; each may be as large as the limit."""
+_SCHEMES = {"http": "ws", "https": "wss"}
+_HINT = "Check that the URL is the server's WebSocket address (often it ends in /ws)."
+
+_SILENT = logging.getLogger("mcp_remote_py.transports.websocket.library")
+_SILENT.disabled = True  # the library's own log has frames and headers in it
+
+
+class _Connect(connect):
+    """As the library connects, but without following redirects."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        return exc
+
+
+class Connection(ClientConnection):
+    """As the library's, but a server that says goodbye and leaves the connection open is not waited for for ever."""
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.close_rcvd_at is None and self.protocol.close_rcvd is not None:
+            self.close_rcvd_at = self.loop.call_later(CLOSE_SECONDS, self.transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self.close_rcvd_at is not None:
+            self.close_rcvd_at.cancel()
+        super().connection_lost(exc)
+
+    close_rcvd_at: asyncio.TimerHandle | None = None
+    """The timer that runs since the server's Close frame."""
+
+
+class Opened(NamedTuple):
+    """An open socket. `is_home`: it belongs to the origin that the user named, and may be shown the token."""
+
+    socket: ClientConnection
+    is_home: bool
+
+
+class Upgrade:
+    """Opens sockets to one server."""
+
+    def __init__(self, reach: Reach) -> None:
+        self._reach = reach
+        self._url = as_websocket(reach.target.url)
+        self._home = place_of(reach.target.url)
+        self._limit = reach.timeouts.connect
+        self._options = dead_peer_options(reach.timeouts.dead_peer)
+        self._allowed = redirects.allowed_origins(reach.network.redirect_to, "ws")
+        self._routes = Routes(reach.network)
+        self._made: Trust | None = None
+        self._cookies: Cookies | None = None
+        self._at: tuple[str, Route] = (self._url, Route(None, ""))
+        """Where the connecting has come to, for the error of a time-out."""
+
+    async def open(self, shown: Headers) -> Opened:
+        """Connect, within the connect time, with the user's headers. Raises a `Fault`."""
+        try:
+            async with asyncio.timeout(self._limit):
+                return await self._follow(shown)
+        except (InvalidHandshake, InvalidURI, OSError) as error:
+            url, route = self._at
+            if not isinstance(error, TimeoutError) or error.errno is not None:
+                raise self._hinted(await self._translate(error, url, route), route) from None
+            if route.proxy is not None:
+                raise tunnels.too_slow(route.proxy, _target(url), self._limit) from None
+            raise self._hinted(failures.connect_timeout(place_of(url), self._limit), route) from None
+
+    async def _follow(self, shown: Headers) -> Opened:
+        url = self._url
+        for hops in itertools.count():
+            is_home = is_same_origin(url, self._url)
+            route = await self._routes.to(url)
+            self._at = (url, route)
+            try:
+                connection = await self._connect(url, route, shown if is_home else ())
+            except InvalidStatus as error:
+                self._keep_cookies(url, error.response.headers)
+                target = self._redirected(url, error, hops)
+                if target is None:
+                    raise self._of_status(error, url, is_home=is_home) from None
+                url = target
+                continue
+            if connection.response is not None:
+                self._keep_cookies(url, connection.response.headers)
+            return Opened(connection, is_home)
+        raise AssertionError  # the count has no end
+
+    async def _connect(self, url: str, route: Route, shown: Headers) -> ClientConnection:
+        context = await self._trust().context(place_of(url)) if url.startswith("wss:") else None
+        way: dict[str, Any] = {"ssl": context} if context is not None else {}
+        if route.proxy is not None:
+            way["sock"] = await self._through(route.proxy, url)
+        else:
+            way["family"] = socket.AF_INET if self._reach.network.ipv4 else socket.AF_UNSPEC
+            way["happy_eyeballs_delay"] = HAPPY_EYEBALLS_SECONDS
+        connection = await _Connect(
+            url,
+            create_connection=Connection,
+            subprotocols=[Subprotocol(SUBPROTOCOL)],
+            compression=None,
+            additional_headers=self._headers(url, shown),
+            user_agent_header=USER_AGENT,
+            proxy=None,
+            open_timeout=None,
+            close_timeout=CLOSE_SECONDS,
+            ping_interval=PING_SECONDS,
+            ping_timeout=None,  # a server that is busy for long has not gone away
+            max_size=self._reach.limits.message + 1024,
+            max_queue=QUEUE_FRAMES,
+            logger=_SILENT,
+            **way,
+        )
+        if route.proxy is None:
+            for option in self._options:
+                connection.transport.get_extra_info("socket").setsockopt(*option)
+        return connection
+
+    async def _through(self, proxy: Proxy, url: str) -> socket.socket:
+        tls = None
+        if proxy.scheme == "https":
+            trust = self._trust()
+            straight = partial(self._look, Route(None, ""), proxy.host, proxy.port)
+            tls = ProxyTls(
+                await trust.context(proxy.place),
+                lambda error: trust.refusal(error, proxy.place, straight),
+            )
+        host, port = _reached(url)
+        return await socket_through(proxy, host, port, options=self._options, ipv4=self._reach.network.ipv4, tls=tls)
+
+    def _headers(self, url: str, shown: Headers) -> list[tuple[str, str]]:
+        by_message = self._reach.target.ws_auth == "message"
+        found = [
+            (name, value)
+            for name, value in headers.of_user(shown)
+            if not name.lower().startswith("sec-websocket-") and not (name.lower() == "authorization" and by_message)
+        ]
+        cookie = None if self._cookies is None or headers.has(found, "cookie") else self._cookies.header(url)
+        return found if cookie is None else [*found, ("Cookie", cookie)]
+
+    def _keep_cookies(self, url: str, fields: Fields) -> None:
+        given = fields.get_all("Set-Cookie")
+        if not given:
+            return
+        if self._cookies is None:
+            from mcp_remote_py.net.cookies import Cookies
+
+            self._cookies = Cookies(self._reach.learn, keeps=self._reach.network.cookies)
+        self._cookies.keep(url, given)
+
+    def _redirected(self, url: str, error: InvalidStatus, hops: int) -> str | None:
+        location = error.response.headers.get("Location", "")
+        target = as_websocket(location) if ":" in location else location
+        return redirects.next_url("GET", url, error.response.status_code, target, hops, self._allowed)
+
+    # --- TLS ---------------------------------------------------------------------------------------------------
+
+    def _trust(self) -> Trust:
+        if self._made is None:
+            from mcp_remote_py.net.tls import Trust
+
+            self._made = Trust(self._reach.tls, origin_of(self._url))
+        return self._made
+
+    def _look_of(self, url: str, route: Route) -> Look:
+        host, port = _reached(url)
+        return partial(self._look, route, host, port)
+
+    async def _look(self, route: Route, host: str, port: int, context: ssl.SSLContext) -> list[bytes]:
+        """Look at a refused certificate, for the error's text; the library for it is loaded in this case alone."""
+        from mcp_remote_py.net import dial
+
+        way = dial.Way(route.proxy, self._limit, self._options, self._reach.network.ipv4, self._made)
+        return await dial.look(way, host, port, context)
+
+    # --- What goes wrong ---------------------------------------------------------------------------------------
+
+    async def _translate(self, error: Exception, url: str, route: Route) -> Fault:
+        """Return our fault for an exception of websockets or of the sockets below it."""
+        host = place_of(url)
+        if isinstance(error, InvalidMessage):
+            if any(isinstance(cause, EOFError) for cause in failures.causes(error)):
+                fault = Unreachable(f"{host} closed the connection before the WebSocket was open")
+                alert = failures.tls_alert(error, host)
+                if alert is not None or not url.startswith("wss:"):
+                    return alert or fault
+                return await self._trust().hung_up(fault, host, self._look_of(url, route))
+            return PeerBroke(f"{host} does not answer in HTTP", may_have_run=False)
+        if isinstance(error, InvalidURI):
+            return Unreachable(f"the URL of {host} cannot be used for a WebSocket", hint="Check the URL.")
+        if isinstance(error, InvalidHandshake):
+            return PeerBroke(
+                f"{host} did not open the WebSocket as the protocol asks (sub-protocol {SUBPROTOCOL})",
+                hint=_HINT,
+                may_have_run=False,
+            )
+        if url.startswith("wss:"):
+            return await self._trust().refusal(error, host, self._look_of(url, route))
+        return failures.connection_fault(error, host)
+
+    def _hinted(self, fault: Fault, route: Route) -> Fault:
+        if route.pac is not None and route.proxy is None and type(fault) in (Unreachable, TimedOut):
+            fault.hint = f"{route.pac} names a PAC file, which is not run here. {PAC_HINT}"
+        elif self._reach.network.ipv4 and type(fault) is Unreachable:
+            fault.hint += IPV4_HINT
+        return fault
+
+    def _of_status(self, error: InvalidStatus, url: str, *, is_home: bool) -> Fault:
+        status, given, host = error.response.status_code, error.response.headers, place_of(url)
+        if status < 400:
+            text = f"{host} answered HTTP {status} instead of opening a WebSocket"
+            return Refused(text, hint=_HINT, http_status=status)
+        if status == 401 and not is_home:
+            text = f"{host}, to which a redirect led, asks for a sign-in (HTTP 401)"
+            hint = "No credential is sent to another server: if you trust it, give its address as the URL."
+            return Refused(text, hint=hint, http_status=status)
+        credentials = self._reach.credentials
+        challenge = ", ".join(given.get_all("WWW-Authenticate"))
+        reply = Reply(
+            host, status, "", challenge, given.get("Retry-After", ""), credentials.source if is_home else None
+        )
+        fault = fault_of(reply, with_token=is_home and credentials.with_authorization)
+        fault.may_have_run = False  # no message has been sent yet
+        if isinstance(fault, Refused) and status in (400, 404, 405, 426):
+            fault.hint = _HINT
+        return fault
+
+
+def as_websocket(url: str) -> str:
+    """Return the URL with the scheme ws or wss where it has http or https."""
+    scheme, colon, rest = url.partition(":")
+    return f"{_SCHEMES.get(scheme.lower(), scheme)}{colon}{rest}"
+
+
+def _reached(url: str) -> tuple[str, int]:
+    """Return host and port as proxies and name servers take them. Raises `Unreachable` for no possible name."""
+    _, host, port = origin_of(url)
+    try:
+        return host.encode("idna").decode("ascii"), port
+    except UnicodeError:
+        raise Unreachable(f"{host} cannot be the name of a host", hint="Check the URL.") from None
+
+
+def _target(url: str) -> str:
+    return tunnels.place(*_reached(url))
