@@ -6,14 +6,12 @@ where the settings name them. One object serves all links of a bridge.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
 from typing import Protocol
 
 from mcp_remote_py import settings
+from mcp_remote_py.core.credentials import Learn, Now, Source
 from mcp_remote_py.core.http.headers import Headers, has
-
-Learn = Callable[[str], None]
-"""Told every secret that was received or made, before it is used: the redactor's `add`."""
 
 
 class Credentials(Protocol):
@@ -23,35 +21,76 @@ class Credentials(Protocol):
     def with_authorization(self) -> bool:
         """Whether an `Authorization` header is configured, so that a 401 is an error and no sign-in starts."""
 
+    @property
+    def source(self) -> Source | None:
+        """What gives that header, in words for the error; None where nothing does, or no words are known."""
+
     async def headers(self) -> Headers:
         """Return the headers to send now. Raises `SignInNeeded` where they cannot be had; nothing else."""
 
-    async def refused(self, shown: Headers) -> bool:
-        """The server answered 401 to these headers. Returns whether `headers()` now gives other ones.
+    def distrust(self, shown: Headers) -> None:
+        """The server takes these headers no longer: get others, where there are any, before the next `headers()`."""
 
-        Many requests may ask at once about the same headers: the work is done once.
+    async def refused(self, shown: Headers) -> bool:
+        """The server answered 401 to these headers, the very object that `headers()` returned.
+
+        Returns whether `headers()` now gives other ones. Many requests may ask at once about the same headers: the
+        work is done once. Raises `SignInNeeded` as `headers()` does.
         """
+
+    def close(self) -> None:
+        """The bridge is leaving: end whatever was started."""
 
 
 class Fixed:
     """Headers that never change."""
 
-    def __init__(self, headers: Headers = ()) -> None:
+    def __init__(self, headers: Headers = (), source: Source | None = None) -> None:
         self._headers = headers
+        self._source = source
 
     @property
     def with_authorization(self) -> bool:
         return has(self._headers, "authorization")
 
+    @property
+    def source(self) -> Source | None:
+        return self._source
+
     async def headers(self) -> Headers:
         return self._headers
+
+    def distrust(self, shown: Headers) -> None:
+        """There are no others."""
 
     async def refused(self, shown: Headers) -> bool:
         del shown  # there are no others
         return False
 
+    def close(self) -> None:
+        """Nothing was started."""
 
-def open_credentials(given: settings.Credentials, learn: Learn) -> Credentials:
-    """Return what keeps the contract for these settings."""
-    del learn  # these were known from the start
-    return Fixed(given.headers)
+
+def open_credentials(given: settings.Credentials, learn: Learn, now: Now = time.time) -> Credentials:
+    """Return what keeps the contract for these settings. Raises `ConfigError` for a key that cannot sign."""
+    if given.authorization is None and given.header_file is None:
+        return Fixed(given.headers, given.source)  # known from the start, and so were the secrets in them
+    from mcp_remote_py.credentials import changing
+
+    return changing.open_changing(given, learn, now)
+
+
+def check(given: settings.Credentials) -> tuple[str, ...]:
+    """Try at the start what can be tried without the server, and return what the user should hear.
+
+    Raises `ConfigError` for a program that is not there, and a key that cannot sign.
+    """
+    if isinstance(given.authorization, settings.BearerCommand):
+        from mcp_remote_py.credentials import bearer_command
+
+        bearer_command.find_program(given.authorization)
+    elif isinstance(given.authorization, settings.MintedJwt):
+        from mcp_remote_py.credentials import minted_jwt
+
+        return minted_jwt.check(given.authorization)
+    return ()

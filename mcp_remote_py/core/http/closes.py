@@ -6,6 +6,7 @@ said means the same. Source: RFC 6455 section 7.4.
 
 from __future__ import annotations
 
+from mcp_remote_py.core.credentials import Source
 from mcp_remote_py.core.errors import Fault, Interrupted, PeerBroke, SignInNeeded, TooLarge
 from mcp_remote_py.core.redact import printable
 
@@ -20,11 +21,15 @@ _WORDS = {
 }
 
 
-def fault_of_peer(host: str, code: int, reason: str, *, heard: bool) -> Fault:
-    """Return what a close frame of the server means. `heard`: it had sent a message before."""
+def fault_of_peer(host: str, code: int, reason: str, *, heard: bool, source: Source | None = None) -> Fault:
+    """Return what a close frame of the server means. `heard`: it had sent a message before; `source`: what gave the
+    token that was sent."""
     said = printable(reason.strip(), 200).replace("\n", " ").replace("\t", " ")
     suffix = f": {said}" if said else ""
     if code in ASKS_FOR_TOKEN or (code == POLICY and not heard):
+        if source is not None:
+            text = f"{host} refused {source.what} (close code {code}){suffix}"
+            return SignInNeeded(text, hint=source.mend, may_have_run=heard)
         return SignInNeeded(f"{host} asks for a sign-in (close code {code}){suffix}", may_have_run=heard)
     if code == TOO_BIG:
         return TooLarge(

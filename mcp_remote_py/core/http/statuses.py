@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from mcp_remote_py.core.credentials import Source
 from mcp_remote_py.core.errors import Fault, Refused, SignInNeeded
 from mcp_remote_py.core.redact import printable
 
@@ -22,6 +23,8 @@ class Reply(NamedTuple):
     challenge: str = ""
     """`WWW-Authenticate`, several of them joined with commas."""
     retry_after: str = ""
+    source: Source | None = None
+    """What gave the `Authorization` header that was sent, where that is known."""
 
 
 _WORDS = {
@@ -50,9 +53,10 @@ _HINTS = {
     413: "Send less in one call, or raise the server's limit for request bodies.",
     431: "Remove or shorten headers given with --header or --header-file.",
 }
-_RENEW = (
+SOME_TOKEN = Source(
+    "the token",
     "A token was sent: it is wrong, expired or meant for another server. "
-    "Renew it in MCP_AUTH_TOKEN, --header or --header-file."
+    "Renew it in MCP_AUTH_TOKEN, --header or --header-file.",
 )
 _NEVER_RAN = frozenset([429, 503])
 _SCOPE_ERROR = re.compile(r'\berror\s*=\s*"?insufficient_scope\b', re.IGNORECASE)
@@ -68,7 +72,8 @@ def fault_of(reply: Reply, *, with_token: bool) -> Fault:
     """Return the fault that a status means by itself. `with_token`: an `Authorization` header had been sent."""
     if reply.status == 401:
         if with_token:
-            return SignInNeeded(f"{reply.host} refused the token (HTTP 401)", hint=_RENEW, http_status=401)
+            source = reply.source or SOME_TOKEN
+            return SignInNeeded(f"{reply.host} refused {source.what} (HTTP 401)", hint=source.mend, http_status=401)
         return SignInNeeded(f"{reply.host} asks for a sign-in (HTTP 401)", http_status=401)
     if wants_more_scope(reply):
         scope = _SCOPE.search(reply.challenge)
