@@ -17,24 +17,28 @@ from typing import TYPE_CHECKING, Any
 
 from mcp_remote_py.core import message as msg
 from mcp_remote_py.core.commands import Arm, Command, Dial, Disarm, Drop, Listen, Note, Timer, ToClient, ToServer
-from mcp_remote_py.core.errors import Fault, OwnMistake, Unreachable
+from mcp_remote_py.core.errors import Fault, OwnMistake, TimedOut, Unreachable
 from mcp_remote_py.core.framing import Oversize
 from mcp_remote_py.core.link import Link
 from mcp_remote_py.core.message import Invalid, Key, Message, key_of
+from mcp_remote_py.core.patience import Patience
 from mcp_remote_py.core.redact import Redactor, printable
 from mcp_remote_py.core.relay import CANCELLED, Relay
 from mcp_remote_py.credentials import open_credentials
 from mcp_remote_py.lifetime import Lifetime
-from mcp_remote_py.log import StderrHandler
-from mcp_remote_py.settings import Settings
+from mcp_remote_py.log import BODIES, LogHandler, excerpt
+from mcp_remote_py.settings import Settings, Timeouts
 from mcp_remote_py.stdio import LineReader, Lines, LineWriter
 
 if TYPE_CHECKING:
     from mcp_remote_py.transports.reach import Reach
 
 _LOG = logging.getLogger("mcp_remote_py.bridge")
+_BODIES = logging.getLogger(BODIES)
 _ORDER_SECONDS = 10.0
 """How long later messages wait for a notification that does not arrive."""
+_CANCEL_SECONDS = 10.0
+"""How long the server may take to accept a cancellation."""
 _LEAVE_SECONDS = 0.5
 """What ending the session and flushing may take together, after the drain."""
 _LOG_SECONDS = 0.1
@@ -51,18 +55,18 @@ class _Leg:
 class Bridge:
     """One host on stdin and stdout, one remote server. `run` returns when it is time to go."""
 
-    def __init__(self, settings: Settings, redactor: Redactor, log: StderrHandler) -> None:
+    def __init__(self, settings: Settings, redactor: Redactor, log: LogHandler) -> None:
         self._settings = settings
         self._redactor = redactor
         self._log = log
         self._relay = Relay(
             settings.strategy,
             private_id=f"mcp-remote-py-{os.urandom(16).hex()}",
-            timeout=settings.timeouts.request,
+            patience=_patience(settings.timeouts),
             in_flight_limit=settings.limits.in_flight,
             message_limit=settings.limits.message,
         )
-        self._credentials = open_credentials(settings.credentials, redactor.add)
+        self._credentials = open_credentials(settings.credentials, redactor.learn)
         self._link: Link | None = None
         self._legs: dict[Key, _Leg] = {}
         self._timers: dict[Timer, asyncio.TimerHandle] = {}
@@ -70,6 +74,8 @@ class Bridge:
         self._telling = 0
         self._listening: asyncio.Task[None] | None = None
         self._wire_to_name: str | None = None  # until the server has said something over it
+        self._passing = b""
+        """The message of the server that is being handed on: in the log already."""
         self._at_end = False
         self._quiet = asyncio.Event()
         self._reason: asyncio.Future[tuple[str, bool]] = asyncio.get_running_loop().create_future()
@@ -102,6 +108,7 @@ class Bridge:
             if isinstance(line, Oversize):
                 self._perform(self._relay.oversize(line))
                 continue
+            _log_body("host", line)
             try:
                 message = msg.parse(line)
             except Invalid as invalid:
@@ -127,7 +134,10 @@ class Bridge:
             self._wire_to_name = None
         if _LOG.isEnabledFor(logging.DEBUG):
             _LOG.debug("server: %s %s", message.method or message.kind.value, "" if message.id is None else message.key)
+        _log_body("server", message.raw)
+        self._passing = message.raw
         self._perform(self._relay.from_server(message, exchange))
+        self._passing = b""
         await self._writer.room()
 
     # --- Commands ----------------------------------------------------------------------------------------------
@@ -136,6 +146,8 @@ class Bridge:
         for command in commands:
             match command:
                 case ToClient(raw):
+                    if raw is not self._passing:
+                        _log_body("to the host", raw)
                     self._writer.write(raw)
                 case ToServer(message, exchange, urgent):
                     self._to_server(message, exchange, urgent=urgent)
@@ -194,7 +206,7 @@ class Bridge:
         fault: Fault | None = None
         try:
             await _in_order(before)
-            await link.send(message, leg.written.set)
+            await link.send(message, lambda: self._written(key, leg))
         except Fault as trouble:
             fault = self._clean(trouble)
         except Exception as defect:  # noqa: BLE001  the last line of the promise: a defect of ours is answered, too
@@ -207,11 +219,22 @@ class Bridge:
         if fault is not None or link.traits.streams_per_exchange:
             self._perform(self._relay.exchange_over(key, fault))
 
+    def _written(self, key: Key, leg: _Leg) -> None:
+        leg.written.set()
+        if self._legs.get(key) is leg:
+            self._perform(self._relay.written(key))
+
+    def _heard(self, key: Key) -> None:
+        self._perform(self._relay.heard(key))
+
     async def _tell(self, link: Link, message: Message, before: asyncio.Event | None, arrived: asyncio.Event) -> None:
         fault: Fault | None = None
         try:
             await _in_order(before)
-            await link.send(message)
+            async with asyncio.timeout(_CANCEL_SECONDS if message.method == CANCELLED else None):
+                await link.send(message)
+        except TimeoutError:
+            fault = TimedOut("the server did not take it")  # it hangs: a call that was given up must not leave a rest
         except Fault as trouble:
             fault = self._clean(trouble)
         except Exception as defect:  # noqa: BLE001  one message that we fail to send must not end the bridge
@@ -288,7 +311,8 @@ class Bridge:
             given.tls,
             given.network,
             given.limits,
-            learn=self._redactor.add,
+            learn=self._redactor.learn,
+            heard=self._heard if _counts_silence(given.timeouts) else None,
         )
 
     def _listen_again(self) -> None:
@@ -334,6 +358,7 @@ class Bridge:
                     group.create_task(self._close(link))
                 if answer:
                     group.create_task(self._writer.finish(_LEAVE_SECONDS))
+        self._credentials.close()
         self._log.drain(_LOG_SECONDS)
 
     async def _close(self, link: Link) -> None:
@@ -383,6 +408,19 @@ def _load(wire: str) -> None:
     except ImportError as error:
         text = f"the installation is incomplete: the module {error.name} is missing"
         raise Unreachable(text, hint="Install mcp-remote-py again.") from None
+
+
+def _patience(given: Timeouts) -> Patience:
+    return Patience(given.request, given.tools, given.first_byte, given.idle, given.ping)
+
+
+def _counts_silence(given: Timeouts) -> bool:
+    return given.first_byte is not None or given.idle is not None
+
+
+def _log_body(side: str, raw: bytes) -> None:
+    if _BODIES.isEnabledFor(logging.DEBUG):
+        _BODIES.debug("%s: %s", side, excerpt(raw))
 
 
 async def _in_order(before: asyncio.Event | None) -> None:

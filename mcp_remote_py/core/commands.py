@@ -41,7 +41,7 @@ class Listen(NamedTuple):
 
 
 class Arm(NamedTuple):
-    """Ring once after so many seconds."""
+    """Ring once, so many seconds from now."""
 
     name: Timer
     seconds: float
@@ -61,7 +61,10 @@ class Note(NamedTuple):
 
 
 class Timer(NamedTuple):
-    """The name of a timer: what it is for, and which exchange it concerns."""
+    """The name of a timer: what it is for (`timeout`, `silence`, `linger`, `ping`), and which exchange it concerns.
+
+    Arming a timer that is armed already sets it anew.
+    """
 
     purpose: str
     exchange: Key

@@ -29,13 +29,18 @@ from mcp_remote_py.core.framing import Oversize
 from mcp_remote_py.core.inflight import InFlight
 from mcp_remote_py.core.link import Traits
 from mcp_remote_py.core.message import Batch, Invalid, Key, Kind, Message, key_of
+from mcp_remote_py.core.patience import Clocks, Patience
 from mcp_remote_py.core.probing import WIRES_OF, is_other_wire
+from mcp_remote_py.core.pulse import PING, Pulse
 
 INITIALIZE = "initialize"
 INITIALIZED = "notifications/initialized"
 CANCELLED = "notifications/cancelled"
 LINGER_SECONDS = 5.0
 """How long a cancelled exchange may still bring a late answer before its stream is closed."""
+
+
+_NO_LIMITS = Patience()
 
 
 class Way(Enum):
@@ -72,6 +77,8 @@ class _Pending:
         self.message = message
         self.gathering = gathering
         self.sent = False
+        self.written = False
+        """Whether all of it has gone out; `sent` says only that it was handed to the link."""
         self.cancelled = False
         self.resent = False
         self.session = 0
@@ -86,7 +93,7 @@ class Relay:
         strategy: str = "http-first",
         *,
         private_id: str,
-        timeout: float | None = None,
+        patience: Patience = _NO_LIMITS,
         in_flight_limit: int = 1000,
         message_limit: int = 64 * 1024 * 1024,
     ) -> None:
@@ -97,7 +104,8 @@ class Relay:
         self._private_id = private_id
         self._private_count = 0
         self._session = 0
-        self._timeout = timeout
+        self._clocks = Clocks(patience)
+        self._pulse = Pulse(patience.ping)
         self._in_flight_limit = in_flight_limit
         self._message_limit = message_limit
         self._way = Way.IDLE
@@ -140,12 +148,14 @@ class Relay:
     def from_client(self, message: Message | Batch) -> list[Command]:
         """A message arrived from the host."""
         if isinstance(message, Batch):
-            return self._batch(message)
-        if message.kind is Kind.REQUEST:
-            return self._request(message, None)
-        if message.kind is Kind.NOTIFICATION:
-            return self._notification(message)
-        return self._answer_of_client(message)
+            commands = self._batch(message)
+        elif message.kind is Kind.REQUEST:
+            commands = self._request(message, None)
+        elif message.kind is Kind.NOTIFICATION:
+            commands = self._notification(message)
+        else:
+            commands = self._answer_of_client(message)
+        return commands + self._pulse.said()
 
     def invalid(self, fault: Invalid) -> list[Command]:
         """A line from the host was no message."""
@@ -159,7 +169,8 @@ class Relay:
         identifier, is_answer = msg.id_in_fragment(line.head, line.tail)
         fault = TooLarge(f"the message has {line.size} bytes, the limit is {self._message_limit}")
         if is_answer and identifier is not None and self._asked.finish(key_of(identifier)) is not None:
-            return [Note("warning", str(fault)), ToServer(as_error(fault, identifier), urgent=True)]
+            error = ToServer(as_error(fault, identifier), urgent=True)
+            return [Note("warning", str(fault)), error, *self._clocks.answered(key_of(identifier))]
         return [Note("warning", str(fault)), ToClient(as_error(fault, identifier).raw)]
 
     def stop(self, reason: str) -> list[Command]:
@@ -172,7 +183,7 @@ class Relay:
                 continue  # the host does not wait for it any more
             fault = ShuttingDown(f"the bridge is shutting down: {reason}", may_have_run=key not in unsent)
             commands += self._answered(key, pending, as_error(fault, pending.message.id))
-        return commands
+        return commands + self._pulse.stop()
 
     # --- Events from the way to the server ---------------------------------------------------------------------
 
@@ -199,9 +210,8 @@ class Relay:
             return [Note("debug", f"a connection that is not in use any more was lost: {fault}")]
         self._way = Way.IDLE
         self._stale = self._greeted
-        self._asked.drain()
-        self._reopening = None
         commands: list[Command] = [Note("warning", f"the connection was lost: {fault}")]
+        commands += self._leave_session() + self._end_reopening()
         for key in self._open:
             pending = self._open.get(key)
             if pending is not None and pending.sent:
@@ -227,12 +237,29 @@ class Relay:
             if message.kind is Kind.REQUEST:
                 self._asked.begin(message.key, message)
             commands.append(ToClient(message.raw))
-        return commands + self._go_on()
+            commands += self._clocks.spoke(message, exchange, shared=not self._traits.streams_per_exchange)
+        return commands + self._pulse.said() + self._go_on()
+
+    def written(self, exchange: Key) -> list[Command]:
+        """The whole of this request has gone out."""
+        pending = self._open.get(exchange)
+        if pending is not None:
+            pending.written = True
+        return self._clocks.written(exchange)
+
+    def heard(self, exchange: Key) -> list[Command]:
+        """There is a sign of life on the stream of this exchange: its head, or a piece of its body."""
+        pending = self._open.get(exchange)
+        if pending is not None:
+            pending.written = True  # a server may begin to answer before it has read everything
+        return self._clocks.heard(exchange)
 
     def exchange_over(self, exchange: Key, fault: Fault | None) -> list[Command]:
         """Nothing more will come for this exchange. Whoever still waits for it is answered."""
         if exchange == self._reopening:
             return self._reopening_failed(fault)
+        if exchange == self._pulse.open:
+            return self._ping_failed(fault)
         pending = self._open.get(exchange)
         if pending is None:
             return self._go_on()
@@ -256,16 +283,21 @@ class Relay:
 
     def timer(self, name: Timer) -> list[Command]:
         """What was armed has rung."""
+        if name.purpose == PING:
+            return self._pulse.due(self._next_private_id())
         pending = self._open.get(name.exchange)
-        if pending is None:
-            return []
         if name.purpose == "linger":
-            if not pending.cancelled:
+            if pending is None or not pending.cancelled:
                 return []  # the id has been used again since
             self._open.finish(name.exchange)
             self._unmark(name.exchange)
             return [Drop(name.exchange), *self._go_on()]
-        return self._time_out(name.exchange, pending)
+        fault = self._clocks.rung(name)
+        if fault is None:
+            return []
+        if name.exchange == self._reopening:
+            return self._reopening_timed_out(name.exchange, fault)
+        return [] if pending is None else self._time_out(name.exchange, pending, fault)
 
     # --- The host's messages -----------------------------------------------------------------------------------
 
@@ -294,12 +326,11 @@ class Relay:
                 hint="Raise --max-in-flight, or send fewer calls at once.",
                 may_have_run=False,
             )
-            return self._answered(key, _Pending(message, gathering), as_error(fault, message.id))
+            return self._handed_out(_Pending(message, gathering), as_error(fault, message.id))
         if key in self._open:
             commands += self._abandon(key)
         self._open.begin(key, _Pending(message, gathering))
-        if self._timeout is not None:
-            commands.append(Arm(Timer("timeout", key), self._timeout))
+        commands += self._clocks.arrived(message)
         if message.method == INITIALIZE and self._greeting is not None:
             self._held.appendleft(message)  # the host starts anew: it must not wait for a greeting it gave up
             return commands + self._go_on()
@@ -321,14 +352,14 @@ class Relay:
             return [Note("debug", f"the host answered {message.id!r}, which the server did not ask")]
         if self._way is not Way.UP:
             return [Note("warning", "an answer of the host has nowhere to go: there is no connection")]
-        return [ToServer(message, urgent=True)]
+        return [ToServer(message, urgent=True), *self._clocks.answered(message.key)]
 
     def _refuse_answer(self, fault: Invalid) -> list[Command]:
         """The host's answer is malformed: the server must not wait for it."""
         if fault.identifier is None or self._asked.finish(key_of(fault.identifier)) is None:
             return []
         error = msg.error(fault.identifier, -32603, "the client's answer was not a valid JSON-RPC message")
-        return [ToServer(error, urgent=True)]
+        return [ToServer(error, urgent=True), *self._clocks.answered(key_of(fault.identifier))]
 
     def _cancel(self, message: Message) -> list[Command]:
         target = message.params.get("requestId")
@@ -337,7 +368,8 @@ class Relay:
         key = key_of(target)
         pending = self._open.get(key)
         if pending is None:
-            return self._route(message)
+            late = Note("debug", f"the host cancelled {key}, which has timed out")
+            return [late] if self._clocks.ran_out(key) else self._route(message)
         if pending.cancelled:
             return [Note("debug", f"the host cancelled {key} twice")]
         if key == self._greeting:
@@ -345,12 +377,12 @@ class Relay:
         if not pending.sent:
             self._held = deque(held for held in self._held if held is not pending.message)
             self._open.finish(key)
-            return [*self._disarm(key), *self._ungather(pending)]
+            return [*self._clocks.ended(key), *self._ungather(pending)]
         pending.cancelled = True
         self._unmark(key)  # nobody else has to wait for an answer that may never come
         return [
             *self._ungather(pending),
-            *self._disarm(key),
+            *self._clocks.ended(key),
             ToServer(message, urgent=True),
             Arm(Timer("linger", key), LINGER_SECONDS),
             *self._go_on(),
@@ -368,7 +400,7 @@ class Relay:
         self._unmark(key)
         if older.cancelled:
             return [*commands, Disarm(Timer("linger", key))]
-        return commands + self._disarm(key) + self._ungather(older)
+        return commands + self._clocks.ended(key) + self._ungather(older)
 
     # --- Routing -----------------------------------------------------------------------------------------------
 
@@ -404,7 +436,7 @@ class Relay:
             return self._send_request(message)
         if message.method == INITIALIZED:
             self._initialized = message
-            return [ToServer(message), Listen()]
+            return [ToServer(message), Listen(), *(self._pulse.start() if self._greeted else ())]
         return [ToServer(message)]
 
     def _send_request(self, message: Message) -> list[Command]:
@@ -413,11 +445,13 @@ class Relay:
             return []
         pending.sent = True
         pending.session = self._session
+        commands: list[Command] = []
         if message.method == INITIALIZE:
             self._begin_greeting(message)
+            commands = self._pulse.stop()
         if not self._settled:
             self._probe = message.key
-        return [ToServer(message, message.key)]
+        return [*commands, ToServer(message, message.key)]
 
     def _dial(self) -> Command:
         self._way = Way.DIALING
@@ -432,12 +466,12 @@ class Relay:
         """The first request found a server of the other wire: it is sent again there, for it did not run."""
         if pending.message.key == self._greeting:
             self._greeting = None
-        pending.sent = False
+        commands = self._take_back(pending)
         self._held.appendleft(pending.message)
         if self._next_wire(fault):
-            return [self._dial()]
+            return [*commands, self._dial()]
         self._way = Way.IDLE
-        return self._give_up_held(self._first_fault or fault)
+        return commands + self._give_up_held(self._first_fault or fault)
 
     def _next_wire(self, fault: Fault) -> bool:
         """Turn to the next wire. Returns whether there is one; the first fault is the one that will be reported."""
@@ -459,9 +493,12 @@ class Relay:
         key = message.key
         if key == self._reopening:
             return self._reopened(message)
+        if key == self._pulse.open:
+            return self._pulse.answered()
         pending = self._open.finish(key)
         if pending is None:
-            return [Note("warning", f"the server answered {key}, which nobody waits for: doubled, late or invented")]
+            level = "debug" if self._clocks.ran_out(key) else "warning"
+            return [Note(level, f"the server answered {key}, which nobody waits for: doubled, late or invented")]
         if key == self._probe or exchange == self._probe:
             self._settle()
         if key == self._greeting:
@@ -478,12 +515,15 @@ class Relay:
         self._session += 1
 
     def _answered(self, key: Key, pending: _Pending, answer: Message) -> list[Command]:
-        commands = self._disarm(key)
+        commands = self._clocks.ended(key)
         if pending.cancelled:
             commands.append(Disarm(Timer("linger", key)))
+        return commands + self._handed_out(pending, answer)
+
+    def _handed_out(self, pending: _Pending, answer: Message) -> list[Command]:
         if pending.gathering is None or pending.cancelled:
-            return [*commands, ToClient(answer.raw)]
-        return commands + self._gathered(pending.gathering, answer)
+            return [ToClient(answer.raw)]
+        return self._gathered(pending.gathering, answer)
 
     def _gathered(self, gathering: _Gathering, answer: Message) -> list[Command]:
         gathering.missing -= 1
@@ -512,6 +552,8 @@ class Relay:
         self._unmark(key)
         if pending.cancelled:
             return [Disarm(Timer("linger", key))]
+        if not pending.sent:
+            fault = _before_sending(fault)
         failed = Note("warning", f"{pending.message.method} {key} failed: {fault}")
         return [failed, *self._answered(key, pending, as_error(fault, pending.message.id))]
 
@@ -535,26 +577,36 @@ class Relay:
             self._wire_at, self._first_fault = 0, None
         return commands
 
-    def _time_out(self, key: Key, pending: _Pending) -> list[Command]:
-        fault = TimedOut(
-            f"no answer within {self._timeout:g} s",
-            hint="Raise --timeout, or leave it out: without it a call may take as long as it needs.",
-            may_have_run=pending.sent,
-        )
-        self._held = deque(held for held in self._held if held is not pending.message)
-        greeting = key == self._greeting
-        commands = self._end(key, fault)
-        if pending.sent:
-            if not greeting:
-                params = {"requestId": pending.message.id, "reason": "timed out"}
-                commands.append(ToServer(msg.notification(CANCELLED, params), urgent=True))
-            commands.append(Drop(key))
-        if greeting:
-            return commands + self._give_up_held(fault)
-        return commands + self._go_on()
+    def _take_back(self, pending: _Pending) -> list[Command]:
+        """What was sent did not run, and will be sent again."""
+        pending.sent = pending.written = False
+        return self._clocks.held_again(pending.message.key)
 
-    def _disarm(self, key: Key) -> list[Command]:
-        return [] if self._timeout is None else [Disarm(Timer("timeout", key))]
+    # --- Requests that took too long ---------------------------------------------------------------------------
+
+    def _time_out(self, key: Key, pending: _Pending, fault: TimedOut) -> list[Command]:
+        # over HTTP, a body that has not gone out in full cannot have been read
+        fault.may_have_run = pending.sent and (pending.written or not self._traits.streams_per_exchange)
+        self._held = deque(held for held in self._held if held is not pending.message)
+        opening = key == self._greeting or self._was_to_open(pending)
+        commands = self._end(key, fault)
+        if fault.may_have_run and not opening and pending.session == self._session and self._reopening is None:
+            params = {"requestId": pending.message.id, "reason": str(fault)}
+            commands.append(ToServer(msg.notification(CANCELLED, params), urgent=True))
+        if pending.sent:
+            commands.append(Drop(key))
+        return commands + (self._give_up_held(fault) if opening else self._go_on())
+
+    def _was_to_open(self, pending: _Pending) -> bool:
+        """Whether this is the `initialize` behind which everything that is held waits for the way."""
+        if pending.sent or pending.message.method != INITIALIZE or self._way is Way.UP:
+            return False
+        return all(held.method != INITIALIZE for held in self._held)
+
+    def _reopening_timed_out(self, key: Key, fault: TimedOut) -> list[Command]:
+        text = f"the server lost the session, and opening a new one took too long: {fault}"
+        late = TimedOut(text, hint=fault.hint, may_have_run=False)
+        return [*self._reopening_failed(late), Drop(key)]
 
     # --- A session that the server lost ------------------------------------------------------------------------
 
@@ -563,13 +615,14 @@ class Relay:
 
     def _send_again(self, pending: _Pending, fault: SessionLost) -> list[Command]:
         """The message did not run, because its session is gone: hold it and open another session."""
-        pending.resent, pending.sent = True, False
+        pending.resent = True
+        commands = self._take_back(pending)
         self._held.append(pending.message)
         if self._traits.streams_per_exchange:
             # a late word about the session before this one says nothing about this one
-            return self._go_on() if pending.session != self._session else self._reopen()
+            return commands + (self._go_on() if pending.session != self._session else self._reopen())
         held, self._held = self._held, deque()
-        commands = self.link_down(fault)
+        commands += self.link_down(fault)
         self._held = held
         return [*commands, self._dial()]
 
@@ -577,27 +630,56 @@ class Relay:
         """Repeat the host's `initialize` under a private id; everything else is held until it is answered."""
         if self._reopening is not None or self._initialize is None:
             return []
-        self._private_count += 1
-        request = msg.with_id(self._initialize, f"{self._private_id}-{self._private_count}")
+        request = msg.with_id(self._initialize, self._next_private_id())
         self._reopening = request.key
         self._stale = False
+        note = Note("info", "the server lost the session: opening a new one")
+        return [note, *self._leave_session(), *self._clocks.arrived(request), ToServer(request, request.key)]
+
+    def _next_private_id(self) -> str:
+        self._private_count += 1
+        return f"{self._private_id}-{self._private_count}"
+
+    def _leave_session(self) -> list[Command]:
+        """Nothing that was asked in it will be answered, and there is nothing to keep awake."""
         self._asked.drain()
-        return [Note("info", "the server lost the session: opening a new one"), ToServer(request, request.key)]
+        return self._clocks.nothing_asked() + self._pulse.stop()
+
+    def _ping_failed(self, fault: Fault | None) -> list[Command]:
+        commands = self._pulse.failed(fault)
+        if isinstance(fault, SessionLost) and self._traits.streams_per_exchange:
+            self._stale = True  # the next message opens another session
+            commands += self._pulse.stop()
+        return commands
+
+    def _end_reopening(self) -> list[Command]:
+        key, self._reopening = self._reopening, None
+        return [] if key is None else self._clocks.ended(key)
 
     def _reopened(self, message: Message) -> list[Command]:
-        self._reopening, self._stale = None, True
+        commands = self._end_reopening()
+        self._stale = True
         if message.kind is Kind.ERROR:
-            return self._give_up_held(SessionLost("the server lost the session and refused to open a new one"))
+            refused = SessionLost("the server lost the session and refused to open a new one")
+            return commands + self._give_up_held(refused)
         revision = message.result.get("protocolVersion")
         if revision != self._revision:
             text = "the server lost the session, and the new one speaks another protocol version"
-            return self._give_up_held(SessionLost(text, hint="Restart this MCP server in the host."))
+            return commands + self._give_up_held(SessionLost(text, hint="Restart this MCP server in the host."))
         self._stale = False
         self._session += 1
         initialized = self._initialized or msg.notification(INITIALIZED)
-        return [ToServer(initialized), Listen()]
+        return [*commands, ToServer(initialized), Listen(), *self._pulse.start()]
 
     def _reopening_failed(self, fault: Fault | None) -> list[Command]:
-        self._reopening = None
         self._stale = True
-        return self._give_up_held(fault or SessionLost("the server lost the session and did not open a new one"))
+        lost = fault or SessionLost("the server lost the session and did not open a new one")
+        return self._end_reopening() + self._give_up_held(lost)
+
+
+def _before_sending(fault: Fault) -> Fault:
+    """Return the same trouble for a request that it kept from being sent: that one cannot have run."""
+    if not fault.may_have_run:
+        return fault
+    hint = "It was not sent: it is safe to try again." if fault.hint == fault.default_hint else fault.hint
+    return type(fault)(str(fault), hint=hint, may_have_run=False, http_status=fault.http_status)

@@ -25,5 +25,8 @@ class Reach(NamedTuple):
     limits: Limits = Limits()
     learn: Callable[[str], None] = _ignore
     """Told every secret that the server gives us (session ids, cookies), for the redactor."""
-    heard: Callable[[Key], None] = _ignore
-    """Told of every sign of life of an answer, by the request's key: its head, and each piece of its body."""
+    heard: Callable[[Key], None] | None = None
+    """Told of every sign of life of an answer, by the request's key: its head, and each piece of its body.
+
+    None where no limit counts silence. On a shared pipe it is never called: there the messages are the signs.
+    """

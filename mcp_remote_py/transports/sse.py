@@ -1,15 +1,16 @@
 """HTTP+SSE of 2024-11-05: one GET stream brings everything, messages go by POST to the endpoint that it names.
 
 The stream is the session: when it ends, the link is over. What the server names as endpoint must lie on the origin
-that the user named.
+that the stream comes from.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from mcp_remote_py.core import message as msg
 from mcp_remote_py.core import versions
@@ -36,6 +37,8 @@ from mcp_remote_py.transports.reach import Reach
 from mcp_remote_py.transports.remote import Remote
 
 _LOG = logging.getLogger("mcp_remote_py.transports.sse")
+_GRACE_SECONDS = 0.25
+"""Where it is the connecting that hangs, whoever connects says so first: it knows more."""
 
 
 class HttpSse:
@@ -50,6 +53,8 @@ class HttpSse:
         self._stack = AsyncExitStack()
         self._events: EventStream | None = None
         self._early: list[Event] = []
+        self._opened = remote.url
+        """Where the stream was opened in the end: an allowed redirect may have led to another origin."""
         self._endpoint = ""
         self._greeting: Key | None = None
         self._version: str | None = None
@@ -60,8 +65,10 @@ class HttpSse:
         """Open the stream and wait for the endpoint, within the connect time."""
         self._deliver = deliver
         await self._remote.open()
+        await self._remote.have_credentials()
         try:
-            async with asyncio.timeout(self._remote.connect_timeout):
+            limit = self._remote.connect_timeout
+            async with asyncio.timeout(None if limit is None else limit + _GRACE_SECONDS):
                 self._events = await self._open_stream()
                 self._endpoint = await self._await_endpoint(self._events)
         except TimeoutError:
@@ -80,6 +87,7 @@ class HttpSse:
     async def _open_stream(self) -> EventStream:
         request = self._remote.request("GET", self._remote.url, TO_LISTEN)
         response = await self._stack.enter_async_context(request)
+        self._opened = response.url
         reply = self._remote.reply(response)
         if not 200 <= reply.status < 300:
             fault = fault_of(reply, with_token=self._remote.with_token)
@@ -114,10 +122,12 @@ class HttpSse:
 
     def _checked(self, reference: str) -> str:
         try:
-            endpoint = resolve(self._remote.url, reference.strip())
+            endpoint = resolve(self._opened, reference.strip())
         except ValueError:
             raise PeerBroke(f"{self._remote.host} named an endpoint that cannot be read", may_have_run=False) from None
-        if not is_same_origin(self._remote.url, endpoint):
+        for secret in _secrets_in(endpoint):
+            self._remote.learn(secret)
+        if not is_same_origin(self._opened, endpoint):
             raise PeerBroke(
                 f"{self._remote.host} named an endpoint on another server: {without_query(endpoint)}",
                 hint="Credentials are never sent to another server. If the server stands behind a proxy, "
@@ -207,6 +217,14 @@ class HttpSse:
         await self._remote.close()
         if not self._listening:
             await self._stack.aclose()
+
+
+def _secrets_in(endpoint: str) -> Iterator[str]:
+    """What names the session: the values of the query, and what looks random in the path."""
+    parts = urlsplit(endpoint)
+    yield from (content for _, content in parse_qsl(parts.query))
+    segments = (unquote(segment) for segment in parts.path.split("/"))
+    yield from (segment for segment in segments if len(segment) >= 16 and any(map(str.isdigit, segment)))
 
 
 def make_link(reach: Reach) -> HttpSse:

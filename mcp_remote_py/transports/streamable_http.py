@@ -17,6 +17,7 @@ from mcp_remote_py.core.errors import (
     PeerBroke,
     Refused,
     SessionLost,
+    SignInNeeded,
     TimedOut,
     TooLarge,
     Unreachable,
@@ -32,15 +33,17 @@ from mcp_remote_py.core.http.answers import (
 from mcp_remote_py.core.http.exchange import Exchange
 from mcp_remote_py.core.http.headers import LAST_EVENT_ID, SESSION_ID, TO_LISTEN, TO_POST, Headers
 from mcp_remote_py.core.http.legacy import Session, Ticket
+from mcp_remote_py.core.http.origins import Origin, origin_of
 from mcp_remote_py.core.http.resume import Cursor
 from mcp_remote_py.core.link import Deliver, Traits
 from mcp_remote_py.core.message import Kind, Message
-from mcp_remote_py.net.http import Response, let_end
+from mcp_remote_py.net.http import Bound, Response, let_end
 from mcp_remote_py.transports.clock import Clock
 from mcp_remote_py.transports.event_stream import EventStream
 from mcp_remote_py.transports.incoming import messages_in
 from mcp_remote_py.transports.reach import Reach
 from mcp_remote_py.transports.remote import Remote
+from mcp_remote_py.transports.signs import listened
 
 _LOG = logging.getLogger("mcp_remote_py.transports.streamable_http")
 _TRANSIENT = (Unreachable, TimedOut, Interrupted)
@@ -49,6 +52,8 @@ INITIALIZE = "initialize"
 MOST_FRUITLESS = 5
 """So many attempts in a row to reopen a stream may bring nothing before it is given up."""
 DELETE_SECONDS = 1.5
+_SHORTEST_SECRET = 6
+"""Shorter session ids (`1`) are also words of innocent sentences."""
 HURRIED_SECONDS = 0.1
 
 
@@ -69,6 +74,7 @@ class _Call:
         self.cursor = Cursor()
         self.offered: str | None = None
         """The session id that came with the answer."""
+        self.offered_by: Origin | None = None
 
 
 class StreamableHttp:
@@ -98,9 +104,10 @@ class StreamableHttp:
 
     async def _tell(self, message: Message, written: Callable[[], None] | None) -> None:
         """Post a notification or an answer: any success will do."""
-        ticket, own = self._session.ticket, TO_POST + self._session.headers()
+        ticket, own = self._session.ticket, TO_POST + self._session.version_header()
         asked = Asked(is_request=False, in_session=self._session.is_bound, with_token=self._remote.with_token)
-        async with self._remote.request("POST", self._remote.url, own, message.raw, written) as response:
+        bound = self._bound()
+        async with self._remote.request("POST", self._remote.url, own, message.raw, written, bound) as response:
             verdict = judge_post(self._remote.reply(response), asked)
             if verdict.fault is None:
                 await let_end(response.chunks())
@@ -110,37 +117,47 @@ class StreamableHttp:
     async def _ask(self, message: Message, written: Callable[[], None] | None) -> None:
         in_session = self._session.is_bound and message.method != INITIALIZE
         exchange = Exchange(message, self._remote.host, in_session=in_session)
-        own: Headers = TO_POST
-        if exchange.opens_session:
-            call = _Call(exchange, self._session.begin())
-        else:
-            call = _Call(exchange, self._session.ticket)
-            own += self._session.headers()
+        call = _Call(exchange, self._session.begin() if exchange.opens_session else self._session.ticket)
         try:
-            await self._exchange(call, message, own, written)
+            await self._exchange(call, message, written)
         except SessionLost as fault:
             raise self._noted(fault, call.ticket) from None
         finally:
             if exchange.opens_session:
                 self._session.failed(call.ticket)  # without effect where the answer opened it
 
-    async def _exchange(self, call: _Call, message: Message, own: Headers, written: Callable[[], None] | None) -> None:
+    async def _exchange(self, call: _Call, message: Message, written: Callable[[], None] | None) -> None:
+        own, bound = TO_POST + self._session.version_header(), self._bound()
         asked = Asked(is_request=True, in_session=call.exchange.in_session, with_token=self._remote.with_token)
         broken: Fault | None = None
-        async with self._remote.request("POST", self._remote.url, own, message.raw, written) as response:
+        async with self._remote.request("POST", self._remote.url, own, message.raw, written, bound) as response:
             verdict = judge_post(self._remote.reply(response), asked)
-            call.offered = response.header(SESSION_ID) or None
+            self._note_session(call, response)
+            answer = self._listened(call, response)
             if verdict.body is Body.JSON:
-                await self._read_json(call, response)
+                await self._read_json(call, answer)
             elif verdict.body is Body.EVENTS:
-                broken = await self._read_events(call, response)
+                broken = await self._read_events(call, answer)
             elif verdict.body is Body.ERROR:
-                await self._read_error(call, response)
+                await self._read_error(call, answer)
         if call.exchange.answered:
             return
         if verdict.fault is not None:
             raise verdict.fault
         await self._resume(call, broken)
+
+    def _bound(self) -> Bound:
+        """The session id, for the origin that gave it: whoever has it has the session."""
+        origin = self._session.origin
+        return () if origin is None else ((origin, self._session.id_header()),)
+
+    def _note_session(self, call: _Call, response: Response) -> None:
+        call.offered, call.offered_by = response.header(SESSION_ID) or None, origin_of(response.url)
+        if call.offered is not None and len(call.offered) >= _SHORTEST_SECRET:
+            self._remote.learn(call.offered)
+
+    def _listened(self, call: _Call, response: Response) -> Response:
+        return listened(response, call.exchange.key, self._remote.heard, self._remote.host)
 
     async def _read_json(self, call: _Call, response: Response) -> None:
         await self._hand_on(call, await response.read(self._limit))
@@ -180,7 +197,7 @@ class StreamableHttp:
         for message in call.exchange.read(raw):
             if message.is_answer and call.exchange.opens_session:
                 # before the host sees the answer: what it sends next must carry the session and the version
-                self._session.answered(call.ticket, message, call.offered, self._remote.host)
+                self._session.answered(call.ticket, message, call.offered, self._remote.host, call.offered_by)
             await self._deliver(message, call.exchange.key)
 
     def _noted(self, fault: Fault, ticket: Ticket) -> Fault:
@@ -214,18 +231,18 @@ class StreamableHttp:
 
     async def _resume_once(self, call: _Call) -> Fault | None:
         """Make one attempt. Returns the fault that forbids another one."""
-        own = TO_LISTEN + self._session.headers() + ((LAST_EVENT_ID, call.cursor.last_id or ""),)
+        own = (*TO_LISTEN, *self._session.version_header(), (LAST_EVENT_ID, call.cursor.last_id or ""))
         try:
-            async with self._remote.request("GET", self._remote.url, own) as response:
+            async with self._remote.request("GET", self._remote.url, own, bound=self._bound()) as response:
                 reply = self._remote.reply(response)
                 if not is_passing(reply.status):
                     refusal = judge_resumption(reply)
                     if refusal is None:
-                        await self._read_events(call, response)
+                        await self._read_events(call, self._listened(call, response))
                     return refusal
         except _TRANSIENT as fault:
             _LOG.debug("an answer could not be taken up again yet: %s", fault)
-        except Refused as fault:  # a redirect elsewhere
+        except (Refused, SignInNeeded) as fault:  # a redirect elsewhere; no token to be had any more
             return Interrupted(f"the answer was interrupted; {fault}", http_status=fault.http_status)
         call.cursor.ended(0.0)
         return None
@@ -247,12 +264,12 @@ class StreamableHttp:
 
     async def _listen_once(self, cursor: Cursor, *, stood: bool) -> _Standing:
         """Make one attempt. `stood`: the server is known to offer the stream. Raises `SignInNeeded` alone."""
-        own = TO_LISTEN + self._session.headers()
+        own = TO_LISTEN + self._session.version_header()
         if cursor.last_id is not None:
             own += ((LAST_EVENT_ID, cursor.last_id),)
         started: float | None = None
         try:
-            async with self._remote.request("GET", self._remote.url, own) as response:
+            async with self._remote.request("GET", self._remote.url, own, bound=self._bound()) as response:
                 reply = self._remote.reply(response)
                 verdict = judge_listen(reply, with_token=self._remote.with_token)
                 if verdict is None:
@@ -286,33 +303,33 @@ class StreamableHttp:
         if self._closing.is_set():
             return
         self._closing.set()
-        own = self._session.leave()
+        bound = self._bound()
         try:
-            if own is not None:
-                await self._end_session(own)
+            if self._session.leave() is not None:
+                await self._end_session(self._session.version_header(), bound)
         finally:
             await self._remote.close()
 
-    async def _end_session(self, own: Headers) -> None:
+    async def _end_session(self, own: Headers, bound: Bound) -> None:
         """Tell the server that the session is over. Any answer will do, and none as well."""
         gone = asyncio.Event()
         try:
             async with asyncio.timeout(DELETE_SECONDS):
-                await self._delete(own, gone)
+                await self._delete(own, bound, gone)
         except TimeoutError:
             pass  # the server will notice by itself
         except asyncio.CancelledError:
             if not gone.is_set():
                 try:
                     async with asyncio.timeout(HURRIED_SECONDS):
-                        await self._delete(own, gone)
+                        await self._delete(own, bound, gone)
                 except TimeoutError:
                     pass  # we are in a hurry, and tried
             raise
 
-    async def _delete(self, own: Headers, gone: asyncio.Event) -> None:
+    async def _delete(self, own: Headers, bound: Bound, gone: asyncio.Event) -> None:
         try:
-            async with self._remote.request("DELETE", self._remote.url, own, written=gone.set):
+            async with self._remote.request("DELETE", self._remote.url, own, written=gone.set, bound=bound):
                 pass
         except Fault:
             pass  # a server may refuse to be told (405), and may be gone already

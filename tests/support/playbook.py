@@ -59,6 +59,12 @@ class Play:
     def server(self, message: Message, exchange: Key | None = None) -> Self:
         return self._take(self.relay.from_server(message, exchange))
 
+    def written(self, exchange: Key) -> Self:
+        return self._take(self.relay.written(exchange))
+
+    def heard(self, exchange: Key) -> Self:
+        return self._take(self.relay.heard(exchange))
+
     def over(self, exchange: Key, fault: Fault | None = None) -> Self:
         return self._take(self.relay.exchange_over(exchange, fault))
 

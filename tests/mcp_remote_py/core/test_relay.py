@@ -24,6 +24,7 @@ from mcp_remote_py.core.errors import (
 )
 from mcp_remote_py.core.framing import Oversize
 from mcp_remote_py.core.message import Batch, Invalid, parse
+from mcp_remote_py.core.patience import Patience
 from mcp_remote_py.core.relay import LINGER_SECONDS, Relay
 from tests.support.playbook import (
     GREETED,
@@ -220,8 +221,8 @@ def test_initialize_cannot_be_cancelled() -> None:
 
 
 def test_a_timeout_answers_once_cancels_upstream_and_closes_the_stream() -> None:
-    script = greeted(timeout=30.0).client(call(5)).expect(Arm(Timer("timeout", K5), 30.0), ToServer(call(5), K5))
-    script.rings("timeout", K5)
+    script = greeted(patience=Patience(request=30.0)).client(call(5))
+    script.expect(Arm(Timer("timeout", K5), 30.0), ToServer(call(5), K5)).written(K5).rings("timeout", K5)
     disarm, told, cancel, drop = script.pending
     assert disarm == Disarm(Timer("timeout", K5))
     assert isinstance(told, ToClient)
@@ -537,7 +538,8 @@ FAULTS: tuple[Fault | None, ...] = (
     SignInNeeded("e", http_status=401),
     PeerBroke("f"),
 )
-DEEDS = ("request", "initialize", "note", "cancel", "answer", "double", "over", "link", "time")
+DEEDS: tuple[str, ...] = ("request", "initialize", "note", "cancel", "answer", "double", "over", "link", "time")
+DEEDS += ("written", "heard", "progress", "question", "reply", "withdraw", "time")
 STEP = st.tuples(st.sampled_from(DEEDS), st.integers(0, 5), st.sampled_from(FAULTS))
 
 
@@ -545,21 +547,28 @@ class World:
     """A host and a server that do anything in any order; counts what the host hears."""
 
     def __init__(self, strategy: str) -> None:
-        self.relay = Relay(strategy, private_id="private", timeout=9.0, in_flight_limit=4)
+        patience = Patience(request=9.0, first_byte=3.0, idle=2.0, ping=1.0)
+        self.relay = Relay(strategy, private_id="private", patience=patience, in_flight_limit=4)
         self.heard: Counter[str] = Counter()
         self.asked: list[str] = []
         self.cancelled: set[str] = set()
         self.at_server: list[tuple[Any, Any]] = []
         self.dialling: str | None = None
         self.traits = HTTP
+        self.timers: dict[Timer, float] = {}
 
     def perform(self, commands: list[Command]) -> None:
         for command in commands:
             if isinstance(command, ToClient):
                 for doc in json.loads(b"[" + command.raw + b"]"):
-                    self.heard[doc["id"]] += 1
+                    if "method" not in doc:
+                        self.heard[doc["id"]] += 1
             elif isinstance(command, ToServer) and command.exchange is not None:
                 self.at_server.append((command.message, command.exchange))
+            elif isinstance(command, Arm):
+                self.timers[command.name] = command.seconds
+            elif isinstance(command, Disarm):
+                self.timers.pop(command.name, None)
             elif isinstance(command, Dial):
                 assert self.dialling is None, "one dial at a time"
                 self.dialling, self.at_server = command.wire, []
@@ -571,16 +580,21 @@ class World:
         if what in ("request", "initialize"):
             identifier = f"{what}-{len(self.asked)}"
             self.asked.append(identifier)
-            self.perform(relay.from_client(call(identifier, "initialize" if what == "initialize" else "tools/call")))
+            method = "initialize" if what == "initialize" else "tools/call"
+            self.perform(relay.from_client(call(identifier, method, _meta={"progressToken": f"of {identifier}"})))
         elif what == "note":
             self.perform(relay.from_client(INITIALIZED))
         elif what == "cancel" and self.asked:
             identifier = self.asked[pick % len(self.asked)]
             self.cancelled.add(identifier)
             self.perform(relay.from_client(note("notifications/cancelled", requestId=identifier)))
-        elif what == "time" and self.asked:
-            key = call(self.asked[pick % len(self.asked)]).key
-            self.perform(relay.timer(Timer("timeout" if fault is None else "linger", key)))
+        elif what == "time" and self.timers:
+            name = sorted(self.timers)[pick % len(self.timers)]
+            if fault is None:
+                del self.timers[name]  # else it rings although nobody thinks so, and must do no harm
+            self.perform(relay.timer(name))
+        elif what == "reply":
+            self.perform(relay.from_client(answer(f"question-{pick % 2}")))
         elif what == "link":
             self.link(fault)
         elif self.at_server and self.dialling is None:
@@ -602,7 +616,17 @@ class World:
         message, exchange = self.at_server[pick % len(self.at_server)]
         reply = answer(message.id, {"protocolVersion": "2025-06-18"})
         stream = exchange if self.traits is HTTP else None
-        if what in ("answer", "double"):
+        if what in ("written", "heard"):
+            self.perform(getattr(self.relay, what)(exchange))
+        elif what == "progress":
+            token = message.params.get("_meta", {}).get("progressToken", "nobody's")
+            self.perform(self.relay.from_server(note("notifications/progress", progressToken=token), stream))
+        elif what == "question":
+            self.perform(self.relay.from_server(call(f"question-{pick % 2}", "elicitation/create"), stream))
+        elif what == "withdraw":
+            cancel = note("notifications/cancelled", requestId=f"question-{pick % 2}")
+            self.perform(self.relay.from_server(cancel, stream))
+        elif what in ("answer", "double"):
             for _ in range(2 if what == "double" else 1):
                 self.perform(self.relay.from_server(reply, stream))
         elif what == "over" and (fault is not None or self.traits is HTTP):
@@ -648,3 +672,4 @@ def test_whatever_happened_a_working_server_is_reached_again(
                     world.perform(world.relay.exchange_over(exchange, None))
     assert world.heard[last] == 1
     assert world.relay.is_quiet
+    assert {name.purpose for name in world.timers} <= {"linger", "ping"}, "nobody waits, so nothing ticks"
