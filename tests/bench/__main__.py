@@ -1,0 +1,93 @@
+"""All bridges beside each other in one interleaved run.
+
+    python -m tests.bench [--rounds 5] [--only start,calls,...] [--json FILE]
+
+Ours, the peers that are installed (see `bridges.installed`) and a bare-socket bridge as the floor, all against the same
+server on this machine. On a shared machine only the ratios of one run mean anything.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.bench.bridges import Bridge, installed
+from tests.bench.measure import MEASUREMENTS, Figures, spread
+
+
+@contextlib.contextmanager
+def far_end() -> Iterator[str]:
+    """Run the server; yields its origin."""
+    command = [sys.executable, "-m", "tests.bench.far"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        yield f"http://127.0.0.1:{int(server.stdout.readline())}"
+        server.kill()
+
+
+def run(bridges: list[Bridge], names: list[str], rounds: int) -> dict[str, dict[str, list[float]]]:
+    """Return the figures: bridge, figure, one value a round."""
+    found: dict[str, dict[str, list[float]]] = {bridge.name: {} for bridge in bridges}
+    with far_end() as origin:
+        for number in range(rounds):
+            for name in names:
+                for bridge in bridges:
+                    figures = _measured(name, bridge, origin)
+                    for figure, value in figures.items():
+                        found[bridge.name].setdefault(figure, []).append(value)
+            print(f"round {number + 1} of {rounds} is done", file=sys.stderr)
+    return found
+
+
+def _measured(name: str, bridge: Bridge, origin: str) -> Figures:
+    try:
+        return MEASUREMENTS[name](bridge, origin)
+    except (AssertionError, OSError, ValueError) as error:
+        print(f"{bridge.name} failed in {name}: {error}", file=sys.stderr)
+        return {}
+
+
+def table(found: dict[str, dict[str, list[float]]]) -> str:
+    """Return the medians as a table, each with its ratio to the first bridge, and the spread of ours."""
+    names = list(found)
+    figures = list(dict.fromkeys(figure for values in found.values() for figure in values))
+    width = max(map(len, figures))
+    lines = [" " * width + "".join(f"{name:>24}" for name in names) + f"{'ours: min / max':>24}"]
+    for figure in figures:
+        base = found[names[0]].get(figure)
+        cells = []
+        for name in names:
+            values = found[name].get(figure)
+            cells.append("-" if not values else f"{spread(values)[1]:.1f} {_ratio(values, base):>8}")
+        ours = found.get("mcp-remote-py", {}).get(figure)
+        extremes = f"{min(ours):.1f} / {max(ours):.1f}" if ours else ""
+        lines.append(f"{figure:<{width}}" + "".join(f"{cell:>24}" for cell in cells) + f"{extremes:>24}")
+    lines.append(f"In brackets: the ratio to {names[0]} in this run.")
+    return "\n".join(lines)
+
+
+def _ratio(values: list[float], base: list[float] | None) -> str:
+    reference = spread(base)[1] if base else 0.0
+    return f"({spread(values)[1] / reference:.2f})" if reference else ""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", help=f"some of: {','.join(MEASUREMENTS)}")
+    parser.add_argument("--json", type=Path, help="write all figures to this file, too")
+    options = parser.parse_args()
+    names = options.only.split(",") if options.only else list(MEASUREMENTS)
+    found = run(installed(), names, options.rounds)
+    print(table(found))
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
