@@ -80,6 +80,13 @@ class Parser(argparse.ArgumentParser):
         return f"unknown flag {flag}.{options.did_you_mean(flag, [*known, '--help', '--version'])} {LISTED}"
 
 
+def file_name(text: str, where: str) -> str:
+    """Parse the name of a file or a folder: `~` is expanded."""
+    if not text.strip():
+        raise ConfigError(f"{where}: the name of a file is missing.")
+    return os.path.expanduser(text)
+
+
 def read_text(path: str) -> str:
     """Return the text of a file that an option names. Raises `OSError` or `UnicodeDecodeError`."""
     with open(os.path.expanduser(path), encoding="utf-8-sig") as file:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import sys
+import urllib.parse
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from mcp_remote_py.arguments import Parser, read_text, speak_utf8
 from mcp_remote_py.configuration import Inputs, build
@@ -15,9 +17,10 @@ from mcp_remote_py.core import options
 from mcp_remote_py.core.errors import ConfigError
 from mcp_remote_py.core.options import Given
 from mcp_remote_py.core.redact import Redactor
+from mcp_remote_py.credential_settings import BASIC_PASSWORD
 from mcp_remote_py.lifetime import leave_quietly
-from mcp_remote_py.option_table import OPTIONS
-from mcp_remote_py.settings import Settings
+from mcp_remote_py.option_table import OPTIONS, PREFIX
+from mcp_remote_py.settings import Settings, Tls
 
 PROGRAM = "mcp-remote-py"
 COMMANDS = {"demo": "start a server and carry real calls to it over all three transports"}
@@ -36,9 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         configured = read_settings(arguments, os.environ)
         if configured is None:
             return 0
-        configured = _with_good_bundles(configured)
+        configured = with_usable_files(configured)
     except ConfigError as error:
-        sys.stderr.write(f"{PROGRAM}: {error}\n")
+        sys.stderr.write(f"{PROGRAM}: {Redactor().scrub(str(error))}\n")
         return ConfigError.exit_code
     return run_bridge(configured)
 
@@ -67,10 +70,13 @@ def run_bridge(configured: Settings) -> int:
     from mcp_remote_py import log
     from mcp_remote_py.bridge import Bridge
 
-    redactor = Redactor()
-    for secret in configured.secrets:
-        redactor.add(secret)
-    handler = log.set_up(PROGRAM, configured.logging.level, redactor)
+    redactor, given = _redactor(configured), configured.logging
+    try:
+        handler = log.set_up(PROGRAM, given.level, redactor, file=given.file, style=given.format, bodies=given.bodies)
+    except ConfigError as error:
+        sys.stderr.write(f"{PROGRAM}: {redactor.scrub(str(error))}\n")
+        return ConfigError.exit_code
+    log.catch_all(handler)
     for note in configured.notes:
         logging.getLogger("mcp_remote_py").warning("%s", note)
     if sys.stdin is not None and sys.stdin.isatty():
@@ -85,76 +91,151 @@ def run_bridge(configured: Settings) -> int:
     return 0
 
 
-def _with_good_bundles(configured: Settings) -> Settings:
-    """Return the settings without the certificate files of the environment that are stale, which is noted.
+def _redactor(configured: Settings) -> Redactor:
+    """Return a redactor that knows the secrets that were given, and the places where short ones stand."""
+    redactor, given = Redactor(), configured.credentials
+    for secret in (*configured.secrets, configured.tls.client_password or ""):
+        redactor.add(secret)
+    for name, _ in (*given.headers, *(given.header_file.headers if given.header_file else ())):
+        redactor.know_header(name)
+    for name, _ in urllib.parse.parse_qsl(urllib.parse.urlsplit(configured.target.url).query):
+        redactor.know_parameter(name)
+    return redactor
 
-    Raises `ConfigError` for a file that was named by a flag.
+
+def with_usable_files(configured: Settings) -> Settings:
+    """Return the settings as far as their certificates and keys can be used, with notes about the rest.
+
+    Raises `ConfigError` for what cannot be used and was asked for by a flag or the configuration file.
     """
-    if not configured.tls.trusted:
-        return configured
-    from mcp_remote_py.net import tls
+    if configured.tls != Tls():
+        from mcp_remote_py.net import tls
 
-    good, missing, notes = [], [], list(configured.notes)
-    for file in configured.tls.trusted:
-        try:
-            tls.check_bundle(file.path, file.where)
-        except ConfigError as error:
-            if file.where.startswith("-"):
-                raise
-            missing.append(file)
-            notes.append(f"{error} It is ignored.")
-        else:
-            good.append(file)
-    trust = configured.tls._replace(trusted=tuple(good), missing=tuple(missing))
-    return configured._replace(tls=trust, notes=tuple(notes))
+        configured = tls.checked(configured)
+    if configured.credentials.authorization is None:
+        return configured
+    from mcp_remote_py import credentials
+
+    return configured._replace(notes=(*configured.notes, *credentials.check(configured.credentials)))
+
+
+class _Line(NamedTuple):
+    """The command line, split, in our own words."""
+
+    given: Given
+    notes: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = ()
+    unverified: tuple[str, ...] = ()
+    """Flags that switch verification off for the host of the URL, which may stand elsewhere."""
 
 
 def read_settings(arguments: list[str], environ: Mapping[str, str]) -> Settings | None:
-    """Parse the command line and the environment. None: `--help` or `--version` was asked for, and answered.
+    """Parse the command line, the environment and the configuration file.
 
-    Raises `ConfigError`.
+    None: `--help`, `--version` or `--print-config` was asked for, and answered. Raises `ConfigError`.
     """
+    line = _read_line(arguments)
+    if line is None:
+        return None
+    stored, file_notes = _read_file(line.given, environ)
+    resolved = options.resolve(OPTIONS, line.given, environ, stored)
+    if line.unverified and resolved.values["url"]:
+        from mcp_remote_py import compat
+
+        host = compat.host_of(resolved.values["url"])
+        if host is not None:
+            line.given.setdefault("insecure", []).extend((flag, host) for flag in line.unverified)
+            resolved = options.resolve(OPTIONS, line.given, environ, stored)
+    notes = (*line.notes, *file_notes, *_misspelt(resolved, environ))
+    inputs = Inputs(environ, read_text, os.pathsep)
+
+    def make() -> Settings:
+        made = build(resolved, inputs)
+        return made._replace(notes=(*notes, *made.notes), secrets=(*made.secrets, *line.secrets))
+
+    if resolved.values["print_config"]:
+        from mcp_remote_py import print_config
+
+        speak_utf8(sys.stdout)
+        print_config.show(sys.stdout, OPTIONS, resolved, lambda: with_usable_files(make()))
+        return None
+    return make()
+
+
+def _read_line(arguments: list[str]) -> _Line | None:
+    """Split the command line. None: it was a question, and is answered."""
     parser = _parser()
     parsed, unknown = parser.parse_known_intermixed_args(arguments)
     if parser.answered(parsed):
         return None
-    for word in unknown:
-        if word.startswith("-"):
-            raise ConfigError(_unknown(parser, word.partition("=")[0]))
+    line = _Line(parsed.given or {})
     words: list[str] = [*parsed.words, *unknown]
-    _check_words(words)
-    given: Given = parsed.given or {}
-    inputs = Inputs(environ, read_text, os.pathsep)
-    configured = build(words[0] if words else None, options.resolve(OPTIONS, given, environ), inputs)
-    if len(words) > 1:
-        return configured._replace(notes=(*configured.notes, _second_word(words)))
-    return configured
-
-
-def _check_words(words: list[str]) -> None:
-    """Recognise what people who come from `npx mcp-remote` leave in place, or forget to quote."""
-    if words and words[0].partition("@")[0] in ("mcp-remote", "npx"):
+    if "--" in arguments or any(word.startswith("-") for word in words) or len(words) > 1:
         from mcp_remote_py import compat
 
-        raise ConfigError(f"{words[0]!r} is no URL. {compat.NPX_LEFTOVER}")
-    if len(words) > 1 and words[1].lower() in ("bearer", "basic", "token"):
+        carried = compat.carry(arguments)
+        if carried.unknown:
+            raise ConfigError(parser.unknown(carried.unknown[0]))
+        line = _Line(carried.given, tuple(carried.notes), tuple(carried.secrets), tuple(carried.unverified))
+        words = carried.words
+    notes = _check_words(words)
+    if words:
+        line.given.setdefault("url", []).append(("the URL", words[0]))
+    urls = line.given.get("url", [])
+    if len(urls) > 1:
+        raise ConfigError(f"{urls[0][0]} and {urls[1][0]} both name a server: one URL is enough.")
+    return line._replace(notes=(*line.notes, *notes))
+
+
+def _read_file(given: Given, environ: Mapping[str, str]) -> tuple[Given, tuple[str, ...]]:
+    """Return what the configuration file says, and what is to be said about it."""
+    found = options.resolve([option for option in OPTIONS if option.name in ("config", "profile")], given, environ)
+    path, profile = found.values["config"], found.values["profile"]
+    where = found.origins["profile"]
+    if path is None:
+        if profile is not None:
+            raise ConfigError(f"{where}: profiles are in a configuration file. Name it with --config FILE.")
+        return {}, ()
+    from mcp_remote_py import config_file
+
+    stored = config_file.read(path, found.origins["config"], profile, where, OPTIONS)
+    return stored.given, stored.notes
+
+
+def _misspelt(resolved: options.Resolved, environ: Mapping[str, str]) -> list[str]:
+    """Return a sentence for each variable that begins like ours and is none, which nobody would notice otherwise."""
+    named = {resolved.values[option.name] for option in OPTIONS if option.metavar == "VAR"}
+    for text in resolved.values["header"] or ():
+        named.update(options.variables_in(text))
+    return options.misspelt(OPTIONS, PREFIX, environ, (BASIC_PASSWORD, *filter(None, named)))
+
+
+def _check_words(words: list[str]) -> list[str]:
+    """Recognise what people who come from `npx mcp-remote` leave in place, or forget to quote. Returns notes."""
+    if not words or (len(words) == 1 and "://" in words[0]):
+        return []
+    from mcp_remote_py import compat
+
+    compat.check_words(words)
+    guess = options.did_you_mean(words[0], COMMANDS)
+    if guess and "://" not in words[0]:
+        raise ConfigError(f"{words[0]!r} is no URL.{guess}")
+    if len(words) == 1:
+        return []
+    if words[1].lower() in ("bearer", "basic", "token"):
         raise ConfigError(
             f'{words[1]!r} stands alone. Quote the whole header: --header "Authorization: {words[1]} ..."'
         )
-
-
-def _second_word(words: list[str]) -> str:
     if len(words) == 2 and words[1].isdecimal():
-        return (
+        return [
             f"The second argument ({words[1]}) is the port for a browser's answer in mcp-remote; nothing here needs it."
-        )
-    raise ConfigError(f"{words[1]!r}: one URL is enough.{options.did_you_mean(words[0], COMMANDS)}")
-
-
-def _unknown(parser: Parser, flag: str) -> str:
-    from mcp_remote_py import compat
-
-    return compat.explain(flag) or parser.unknown(flag)
+        ]
+    if "://" in words[1]:
+        raise ConfigError(f"{words[1]!r}: one URL is enough.")
+    raise ConfigError(  # the word is not shown: it may be a token that lost its quotes
+        "There is a word too many behind the URL: one URL is enough. If the word belongs to a header, quote the whole "
+        'header: --header "Name: value"'
+    )
 
 
 def _parser() -> Parser:
@@ -166,7 +247,8 @@ def _parser() -> Parser:
         epilog="commands: "
         + "; ".join(f"{name}: {text}" for name, text in COMMANDS.items())
         + ". Environment: MCP_REMOTE_URL (the URL), MCP_AUTH_TOKEN (a bearer token), MCP_MODE (http, remote or "
-        "websocket), NODE_EXTRA_CA_CERTS (one more certificate file), and MCP_REMOTE_PY_<FLAG> for most flags. "
+        "websocket), NODE_EXTRA_CA_CERTS (one more certificate file), and MCP_REMOTE_PY_<FLAG> for most flags. A flag "
+        "wins over a variable, a variable over the file of --config; --print-config shows what came from where. "
         "Exit codes: 0 done, 2 the configuration cannot work.",
     )
     parser.add_argument(

@@ -7,9 +7,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple, cast
 
 from mcp_remote_py import credential_settings
+from mcp_remote_py.arguments import file_name
 from mcp_remote_py.core import options
 from mcp_remote_py.core.errors import ConfigError
-from mcp_remote_py.core.http.origins import bare_host, is_loopback
+from mcp_remote_py.core.http import proxies
+from mcp_remote_py.core.http.origins import is_loopback, named_host
 from mcp_remote_py.core.options import Level, Resolved
 from mcp_remote_py.option_table import WAYS, is_old_timeout
 from mcp_remote_py.settings import (
@@ -24,6 +26,8 @@ from mcp_remote_py.settings import (
     TrustFile,
 )
 
+NO_URL = "No URL was given. Write: mcp-remote-py https://example.com/mcp   (or set MCP_REMOTE_URL; --help has the rest)"
+MODE = "MCP_MODE"
 SCHEMES = ("https", "http", "wss", "ws")
 PING_SECONDS = 30.0
 _TRUST_VARIABLES = (
@@ -45,17 +49,23 @@ class Inputs(NamedTuple):
     path_separator: str = ":"
 
 
-def build(url: str | None, resolved: Resolved, inputs: Inputs) -> Settings:
+def build(resolved: Resolved, inputs: Inputs) -> Settings:
     """Make the settings. Raises `ConfigError` for whatever cannot work."""
     values, environ = resolved.values, inputs.environ
     notes: list[str] = []
-    url, where = _url_and_origin(url, resolved)
-    strategy, ws_auth = _strategy(resolved, environ)
-    url, strategy = _match_scheme(check_url(url, where), strategy, where)
+    if not values["url"]:
+        raise ConfigError(NO_URL)
+    where = resolved.origins["url"]
+    strategy, way_from, is_old_websocket = _strategy(resolved, environ)
+    url, strategy = _match_scheme(check_url(values["url"], where), strategy, where, way_from)
     _check_plain(url, allow=bool(values["allow_http"]))
     credentials = credential_settings.build(resolved, environ, inputs.read_text)
-    if not credentials.has_token and ws_auth == "message":
-        raise ConfigError("--ws-auth message needs a token: set MCP_AUTH_TOKEN.")
+    ws_auth: Literal["header", "message"] = values["ws_auth"] or "header"
+    if is_old_websocket and resolved.levels["ws_auth"] < Level.ENVIRONMENT:
+        # without a token there is no first message to send
+        ws_auth = "message" if credentials.has_token else "header"
+    elif ws_auth == "message" and not credentials.has_token:
+        raise ConfigError(f"{resolved.origins['ws_auth']}: message needs a token. Set MCP_AUTH_TOKEN.")
     if is_old_timeout(resolved.texts.get("timeout", "")):
         notes.append(
             f"{resolved.origins['timeout']}: a bare number of 1000 or more is read as milliseconds, "
@@ -65,21 +75,27 @@ def build(url: str | None, resolved: Resolved, inputs: Inputs) -> Settings:
         target=Target(url, ws_auth),
         strategy=strategy or "http-first",
         credentials=credentials.settings,
-        timeouts=_timeouts(values),
-        tls=_tls(values, inputs),
+        timeouts=_timeouts(resolved),
+        tls=_tls(resolved, inputs),
         network=_network(resolved, environ),
         limits=Limits(values["max_message_size"], values["max_in_flight"]),
-        logging=Logging(_log_level(values), values["log_file"], values["log_format"], values["log_bodies"]),
+        logging=Logging(_log_level(resolved), values["log_file"], values["log_format"], values["log_bodies"]),
         secrets=(*credentials.secrets, *_secrets_of_url(url), *_secrets_of_proxies(values, environ)),
         notes=(*notes, *credentials.notes),
     )
 
 
-def _log_level(values: dict[str, Any]) -> str:
-    return "debug" if values["debug"] else "error" if values["silent"] else values["log_level"]
+def _log_level(resolved: Resolved) -> str:
+    """The highest level wins; within one, --debug wins over --silent, and that over --log-level."""
+    values, levels = resolved.values, resolved.levels
+    asked = [(levels[name], word) for name, word in (("debug", "debug"), ("silent", "error")) if values[name]]
+    return max([*asked, (levels["log_level"], str(values["log_level"]))], key=lambda pair: pair[0])[1]
 
 
-def _timeouts(values: dict[str, Any]) -> Timeouts:
+def _timeouts(resolved: Resolved) -> Timeouts:
+    values, levels = resolved.values, resolved.levels
+    is_told = levels["ping_interval"] > Level.DEFAULT and levels["ping_interval"] >= levels["keep_alive"]
+    ping = values["ping_interval"] if is_told or not values["keep_alive"] else PING_SECONDS
     return Timeouts(
         connect=values["connect_timeout"],
         first_byte=values["first_byte_timeout"],
@@ -87,18 +103,8 @@ def _timeouts(values: dict[str, Any]) -> Timeouts:
         request=values["timeout"],
         tools=tuple(values["tool_timeout"]),
         dead_peer=values["dead_peer_timeout"],
-        ping=values["ping_interval"] or (PING_SECONDS if values["keep_alive"] else None),
+        ping=ping,
         drain=values["drain"] or 0.0,
-    )
-
-
-def _url_and_origin(url: str | None, resolved: Resolved) -> tuple[str, str]:
-    if url is not None:
-        return url, "the URL"
-    if resolved.values["url"]:
-        return resolved.values["url"], resolved.origins["url"]
-    raise ConfigError(
-        "No URL was given. Write: mcp-remote-py https://example.com/mcp   (or set MCP_REMOTE_URL; --help has the rest)"
     )
 
 
@@ -130,8 +136,8 @@ def check_url(text: str, where: str) -> str:
     return urllib.parse.urlunsplit((scheme, parts.netloc, parts.path, parts.query, ""))
 
 
-def _strategy(resolved: Resolved, environ: Mapping[str, str]) -> tuple[Strategy | None, Literal["header", "message"]]:
-    """Return what was asked for, None where nothing was, and how a WebSocket server gets the token."""
+def _strategy(resolved: Resolved, environ: Mapping[str, str]) -> tuple[Strategy | None, str, bool]:
+    """Return what was asked for, None where nothing was; by what; and whether it was MCP_MODE=websocket."""
     values, origins, levels = resolved.values, resolved.origins, resolved.levels
     spoken: list[tuple[Level, str, str]] = [
         (levels[name], origins[name], name.replace("_", "-"))
@@ -144,29 +150,26 @@ def _strategy(resolved: Resolved, environ: Mapping[str, str]) -> tuple[Strategy 
     asked = {where: way for level, where, way in spoken if level is highest}
     if len(set(asked.values())) > 1:
         raise ConfigError(f"{' and '.join(asked)} contradict each other. Keep one of them.")
-    ws_auth = values["ws_auth"]
-    mode = environ.get("MCP_MODE", "")
-    if highest < Level.ENVIRONMENT and mode:
+    mode = environ.get(MODE, "").strip().lower()
+    if mode and highest < Level.ENVIRONMENT:
         if mode == "websocket":
-            asked = {"MCP_MODE": "ws-only"}
-            if environ.get("MCP_AUTH_TOKEN", "").strip():  # without a token there is no first message to send
-                ws_auth = ws_auth or "message"
-        elif mode in ("remote", "http"):
-            asked = {"MCP_MODE": "http-first"}
-        else:
-            raise ConfigError(
-                f"MCP_MODE: {mode!r} is not a way to reach a server. Write websocket, http or remote; "
-                "to run a server, use mcp-remote-server."
-            )
-    way = next(iter(asked.values()), None)
-    return cast("Strategy | None", way), ws_auth or "header"
+            return "ws-only", MODE, True
+        if mode not in ("remote", "http"):
+            from mcp_remote_py import compat
+
+            raise ConfigError(compat.mode(mode))
+        asked = (
+            {MODE: "http-first"} if asked else {}
+        )  # where nothing else was asked, the scheme of the URL may say more
+    where, way = next(iter(asked.items()), ("", None))
+    return cast("Strategy | None", way), where, False
 
 
-def _match_scheme(url: str, strategy: Strategy | None, where: str) -> tuple[str, Strategy | None]:
+def _match_scheme(url: str, strategy: Strategy | None, where: str, way_from: str) -> tuple[str, Strategy | None]:
     scheme, rest = url.split(":", 1)
     if scheme in ("ws", "wss"):
         if strategy not in (None, "ws-only"):
-            raise ConfigError(f"{where} begins with {scheme}://, which --transport {strategy} does not speak.")
+            raise ConfigError(f"{where} begins with {scheme}://, which {strategy} ({way_from}) does not speak.")
         return url, "ws-only"
     if strategy == "ws-only":
         return {"http": "ws", "https": "wss"}[scheme] + ":" + rest, strategy
@@ -183,32 +186,43 @@ def _check_plain(url: str, *, allow: bool) -> None:
         )
 
 
-def _tls(values: dict[str, Any], inputs: Inputs) -> Tls:
+def _tls(resolved: Resolved, inputs: Inputs) -> Tls:
     """Files are only named here; `net.tls.check` tries them."""
-    environ = inputs.environ
-    trusted = [TrustFile(path, "--ca-bundle") for path in values["ca_bundle"]]
+    values, origins, environ = resolved.values, resolved.origins, inputs.environ
+    trusted = [TrustFile(path, origins["ca_bundle"]) for path in values["ca_bundle"]]
     for name, is_folder in _TRUST_VARIABLES:
         text = environ.get(name, "")
         paths = text.split(inputs.path_separator) if is_folder else [text]
-        trusted += [TrustFile(path, name, is_folder) for path in paths if path]
+        trusted += [TrustFile(file_name(path, name), name, is_folder) for path in paths if path.strip()]
     password_variable = values["client_key_password_env"]
     if password_variable and password_variable not in environ:
-        raise ConfigError(f"--client-key-password-env: the variable {password_variable} is not set.")
+        where = origins["client_key_password_env"]
+        raise ConfigError(f"{where}: the variable {password_variable} is not set.")
     if values["client_key"] and not values["client_cert"]:
-        raise ConfigError("--client-key needs --client-cert, the certificate that belongs to the key.")
+        raise ConfigError(f"{origins['client_key']} needs --client-cert, the certificate that belongs to the key.")
     return Tls(
         trusted=tuple(trusted),
         client_cert=values["client_cert"],
         client_key=values["client_key"],
         client_password=environ[password_variable] if password_variable else None,
-        insecure=tuple(bare_host(host) for host in values["insecure"]),
+        insecure=tuple(_insecure(host, origins["insecure"]) for host in values["insecure"]),
     )
+
+
+def _insecure(text: str, where: str) -> str:
+    try:
+        return named_host(text)
+    except ValueError:
+        raise ConfigError(
+            f"{where}: {text!r} is not the name of one host. Write it alone, for example mcp.example.com or "
+            "mcp.example.com:8443; there are no patterns."
+        ) from None
 
 
 def _network(resolved: Resolved, environ: Mapping[str, str]) -> Network:
     values = resolved.values
     return Network(
-        proxy=values["proxy"] or "system",
+        proxy=proxies.check_setting(values["proxy"], resolved.origins["proxy"]) if values["proxy"] else "system",
         variables=_proxy_variables(environ),
         redirect_to=tuple(values["allow_redirect_to"]),
         cookies=not values["no_cookies"],
@@ -219,7 +233,7 @@ def _network(resolved: Resolved, environ: Mapping[str, str]) -> Network:
 def _proxy_variables(environ: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     """Both cases count, the lower one wins. In a CGI program HTTP_PROXY is what a client sent (httpoxy): not read."""
     found: dict[str, str] = {}
-    for kind in ("https", "http", "all", "no"):
+    for kind in ("https", "http", "all", "no", "auto"):
         upper = "" if kind == "http" and "REQUEST_METHOD" in environ else environ.get(f"{kind.upper()}_PROXY", "")
         text = environ.get(f"{kind}_proxy", "") or upper
         if text.strip():

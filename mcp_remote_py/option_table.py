@@ -7,21 +7,26 @@ its variable.
 
 from __future__ import annotations
 
+import os
+import re
 import shlex
 from typing import Any
 
+from mcp_remote_py.arguments import file_name
 from mcp_remote_py.core import options
 from mcp_remote_py.core.errors import ConfigError
 from mcp_remote_py.core.options import Option, Parser
 
 PREFIX = "MCP_REMOTE_PY_"
+_WINDOWS = os.name == "nt"
 CONNECTION, CREDENTIALS, TRUST, NETWORK = "connection", "credentials", "certificates", "network"
 LIMITS, OUTPUT, CONFIGURATION = "limits", "output", "configuration"
-LEVELS = ("debug", "info", "warning", "error")
 ALGORITHMS = ("HS256", "HS384", "HS512", "RS256", "ES256", "EdDSA")
 
 
 def _row(name: str, group: str, text: str, parse: Parser | None = None, metavar: str = "", **more: Any) -> Option:
+    if metavar == options.FILE:
+        parse = file_name
     flags = more.pop("flags", None) or (f"--{name.replace('_', '-')}",)
     variables = (f"{PREFIX}{name.upper()}", *more.pop("also", ()))
     return Option(name, flags, text, group, parse, variables=more.pop("variables", variables), metavar=metavar, **more)
@@ -38,18 +43,24 @@ def _milliseconds_when_large(text: str, where: str) -> float | None:
 
 def is_old_timeout(text: str) -> bool:
     """Whether this is a bare number that can only be meant in milliseconds."""
-    return text.strip().isdecimal() and int(text) >= 1000
+    return re.fullmatch(r"\d+(\.\d+)?", text.strip(), re.ASCII) is not None and float(text) >= 1000
+
+
+def _unquoted(word: str) -> str:
+    """On Windows a backslash separates folders, so the splitting is not POSIX's, which leaves the quotes in place."""
+    quoted = _WINDOWS and len(word) > 1 and word[0] == word[-1] and word[0] in "'\""
+    return word[1:-1] if quoted else word
 
 
 def command(text: str, where: str) -> tuple[str, ...]:
-    """Split a command into words as a shell would, without being one."""
+    """Split a command into words as a shell would, without being one. `~` is expanded in the name of the program."""
     try:
-        parts = tuple(shlex.split(text))
+        parts = tuple(_unquoted(word) for word in shlex.split(text, posix=not _WINDOWS))
     except ValueError as error:
         raise ConfigError(f"{where}: the command cannot be split into words ({error}).") from None
     if not parts:
         raise ConfigError(f"{where}: the command is empty.")
-    return parts
+    return (os.path.expanduser(parts[0]), *parts[1:])
 
 
 WAYS = {
@@ -135,7 +146,7 @@ OPTIONS: tuple[Option, ...] = (
         "bearer_command_timeout",
         CREDENTIALS,
         "how long the command may take (default 30s)",
-        options.seconds,
+        options.positive_seconds,
         "TIME",
         default=30.0,
     ),
@@ -314,7 +325,7 @@ OPTIONS: tuple[Option, ...] = (
         "log_level",
         OUTPUT,
         "how much to say on stderr: debug, info (default), warning, error",
-        options.one_of(*LEVELS),
+        options.log_level,
         "LEVEL",
         default="info",
         flags=("--log-level", "--logLevel"),
@@ -336,7 +347,11 @@ OPTIONS: tuple[Option, ...] = (
         "text|json",
         default="text",
     ),
-    _switch("log_bodies", OUTPUT, "write the messages themselves to the log (at the level debug); secrets are masked"),
+    _switch(
+        "log_bodies",
+        OUTPUT,
+        "write the messages themselves to the log, whatever its level, up to 64 KiB of each; known secrets are masked",
+    ),
     # --- Configuration
     _row("config", CONFIGURATION, "a TOML file with the same options as keys", None, "FILE"),
     _row("profile", CONFIGURATION, "which [profiles.NAME] of the file to use", None, "NAME"),

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+from mcp_remote_py.core.credentials import Source
+
 Strategy = Literal["http-first", "sse-first", "http-only", "sse-only", "ws-only"]
 Wire = Literal["http", "sse", "ws"]
 Headers = tuple[tuple[str, str], ...]
@@ -25,33 +27,45 @@ class HeaderFile(NamedTuple):
     path: str
     without: frozenset[str] = frozenset()
     environ: tuple[tuple[str, str], ...] = ()
-    """The variables that its `${VAR}` may name, as they were at the start."""
+    """The variables that it named at the start, and their values then; no others are kept."""
+    headers: Headers = ()
+    """What it said at the start, without those in `without`."""
+    where: str = "--header-file"
 
 
 class BearerFile(NamedTuple):
-    """A file that holds a bearer token, read again when it changes."""
+    """A file that holds a bearer token, read again when it changes. `where`: what named it."""
 
     path: str
+    where: str = "--bearer-file"
+    text: str = ""
+    """What it said at the start."""
 
 
 class BearerCommand(NamedTuple):
-    """A command that prints a bearer token. Run without a shell, for at most `timeout` seconds."""
+    """A command that prints a bearer token. Run without a shell, for at most `timeout` seconds.
+
+    `without`: the variables of our own secrets, which it is not handed.
+    """
 
     argv: tuple[str, ...]
     timeout: float = 30.0
+    where: str = "--bearer-command"
+    without: frozenset[str] = frozenset()
 
 
 class MintedJwt(NamedTuple):
-    """A JWT that is signed here and sent as a bearer token. `key` is the secret or the PEM text, `ttl` in seconds."""
+    """A JWT that is signed here and sent as a bearer token. `key` is the secret or the PEM text, `ttl` in seconds.
+
+    `where`: what named the key. `claims` has all but those of time and the `jti`.
+    """
 
     key: str
     algorithm: str
-    issuer: str | None = None
-    subject: str | None = None
-    audience: str | None = None
     claims: tuple[tuple[str, object], ...] = ()
     ttl: float = 300.0
     kid: str | None = None
+    where: str = "--jwt-key-file"
 
 
 class Credentials(NamedTuple):
@@ -62,6 +76,8 @@ class Credentials(NamedTuple):
     header_file: HeaderFile | None = None
     authorization: BearerFile | BearerCommand | MintedJwt | None = None
     """What the `Authorization` header is made from, where that changes with time."""
+    source: Source | None = None
+    """What gives the `Authorization` header, unless the header file does."""
 
 
 class Timeouts(NamedTuple):
@@ -90,6 +106,11 @@ class TrustFile(NamedTuple):
     where: str
     is_folder: bool = False
 
+    @property
+    def is_from_variable(self) -> bool:
+        """A variable may name a file that is long gone; a flag or a configuration file may not."""
+        return self.where.isupper()
+
 
 class Tls(NamedTuple):
     """Whom to trust besides the operating system's store, and who we are."""
@@ -101,7 +122,7 @@ class Tls(NamedTuple):
     client_key: str | None = None
     client_password: str | None = None
     insecure: tuple[str, ...] = ()
-    """Hosts (lower case, without port) whose certificates are not verified."""
+    """Hosts (`host`, or `host:port` for that port alone) whose certificates are not verified."""
 
 
 class Network(NamedTuple):
@@ -110,7 +131,7 @@ class Network(NamedTuple):
     proxy: str = "system"
     """`system` (the variables, else the operating system's settings), `none`, or the proxy's URL."""
     variables: tuple[tuple[str, str], ...] = ()
-    """The proxy variables of the environment: `https`, `http`, `all`, `no` in lower case, and their values."""
+    """The proxy variables of the environment: `https`, `http`, `all`, `no`, `auto` in lower case, and their values."""
     redirect_to: tuple[str, ...] = ()
     """Other origins that a redirect may lead to; they are shown no credential."""
     cookies: bool = True

@@ -9,7 +9,8 @@ import importlib.util
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from mcp_remote_py.arguments import LISTED, Parser, read_text, speak_utf8
 from mcp_remote_py.core import options
@@ -41,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _serve(configured: settings.ServeSettings) -> int:
     import asyncio
+    import logging
 
     from mcp_remote_py import log
     from mcp_remote_py.core.redact import Redactor
@@ -48,7 +50,10 @@ def _serve(configured: settings.ServeSettings) -> int:
     redactor = Redactor()
     for secret in configured.secrets:
         redactor.add(secret)
-    handler = log.set_up(PROGRAM, configured.log_level, redactor)
+    handler = log.set_up(PROGRAM, configured.log_level, redactor, file=configured.log_file, style=configured.log_format)
+    log.catch_all(handler)
+    for note in configured.notes:
+        logging.getLogger("server_stub").warning("%s", note)
     try:
         asyncio.run(_run(configured))
     finally:
@@ -127,6 +132,47 @@ def read_settings(arguments: list[str], environ: Mapping[str, str]) -> settings.
 
     Raises `ConfigError`.
     """
+    line = _read_line(arguments)
+    if line is None:
+        return None
+    stored, stored_notes = _of_other_programs(environ)
+    environ = {**environ, **line.tokens}  # a token from the command line has its flag for the name of its variable
+    given = settings.with_lists(line.given, environ)
+    given.setdefault("auth_token_env", []).extend((flag, flag) for flag in line.tokens)
+    if line.command is not None and not any(name in given for name in settings.WHAT_TO_SERVE):
+        given["stdio"] = [("--", "1")]
+    resolved = options.resolve(settings.OPTIONS, given, environ, stored)
+    configured = settings.build(line.command, resolved, settings.Inputs(environ, read_text))
+    named = [resolved.values[name] for name in ("jwt_secret_env",) if resolved.values[name]]
+    misspelt = options.misspelt(
+        settings.OPTIONS, settings.PREFIX, environ, (*named, *resolved.values["auth_token_env"])
+    )
+    return configured._replace(notes=(*line.notes, *stored_notes, *misspelt))
+
+
+class _Line(NamedTuple):
+    """The command line, split, in our own words. `command` is what stood behind `--`, None where there was no `--`."""
+
+    given: Given
+    command: tuple[str, ...] | None
+    tokens: Mapping[str, str] = MappingProxyType({})
+    notes: tuple[str, ...] = ()
+
+
+def _read_line(arguments: list[str]) -> _Line | None:
+    """Split the command line. None: it was a question, and is answered. Raises `ConfigError`."""
+    try:
+        return _read_ours(arguments)
+    except ConfigError:
+        from server_stub import compat
+
+        translated = compat.translate(arguments)
+        if translated is None:
+            raise
+        return _Line(translated.given, translated.command, translated.tokens, translated.notes)
+
+
+def _read_ours(arguments: list[str]) -> _Line | None:
     command: tuple[str, ...] | None = None
     if "--" in arguments:
         at = arguments.index("--")
@@ -138,8 +184,16 @@ def read_settings(arguments: list[str], environ: Mapping[str, str]) -> settings.
     given: Given = parsed.given or {}
     if unknown:
         raise ConfigError(_unexpected(parser, unknown, is_stdio="stdio" in given and command is None))
-    resolved = options.resolve(settings.OPTIONS, settings.with_lists(given, environ), environ)
-    return settings.build(command, resolved, settings.Inputs(environ, read_text))
+    return _Line(given, command)
+
+
+def _of_other_programs(environ: Mapping[str, str]) -> tuple[Given, tuple[str, ...]]:
+    """Return what variables of npm's mcp-proxy give. Ours win over them."""
+    if not any(name.startswith("MCP_PROXY_") for name in environ):
+        return {}, ()
+    from server_stub import compat
+
+    return compat.variables(environ)
 
 
 def _unexpected(parser: Parser, words: list[str], *, is_stdio: bool) -> str:

@@ -75,7 +75,7 @@ def settings_of(host: str, port: int, options: dict[str, Any]) -> ServeSettings:
     return settings._replace(auth=auth, doors=doors, secrets=secrets)
 
 
-def _set_up_logs(settings: ServeSettings) -> log.StderrHandler | None:
+def _set_up_logs(settings: ServeSettings) -> log.LogHandler | None:
     if logging.getLogger().handlers:
         return None  # the program that embeds us has its own
     redactor = Redactor()

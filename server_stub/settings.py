@@ -8,8 +8,9 @@ from __future__ import annotations
 import re
 import urllib.parse
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+from mcp_remote_py.arguments import file_name
 from mcp_remote_py.core import options
 from mcp_remote_py.core.errors import ConfigError
 from mcp_remote_py.core.http.origins import bare_host, is_loopback
@@ -101,12 +102,16 @@ class ServeSettings(NamedTuple):
     stateless: bool = False
     service_name: str = "mcp-remote-server"
     log_level: str = "info"
+    log_file: str | None = None
+    log_format: Literal["text", "json"] = "text"
     child: Child | None = None
     handler: str | None = None
     """`package.module:callable`."""
     demo: bool = False
     secrets: tuple[str, ...] = ()
     """Values that may never appear in a log or an error."""
+    notes: tuple[str, ...] = ()
+    """What the user should hear about these settings, once, at start."""
 
     def __repr__(self) -> str:
         what = self.handler or ("a child" if self.child else "the demo" if self.demo else "a backend")
@@ -128,7 +133,8 @@ def check(settings: ServeSettings) -> ServeSettings:
 
 # --- The table -------------------------------------------------------------------------------------------------------
 
-_PREFIX = "MCP_REMOTE_SERVER_"
+PREFIX = "MCP_REMOTE_SERVER_"
+WHAT_TO_SERVE = ("stdio", "shell", "handler", "demo")
 WHAT, WHERE, AUTH, BROWSERS, LIMITS, CHILD, OUTPUT = (
     "what to serve (exactly one)",
     "where to listen",
@@ -138,7 +144,6 @@ WHAT, WHERE, AUTH, BROWSERS, LIMITS, CHILD, OUTPUT = (
     "the child process",
     "output",
 )
-LEVELS = ("debug", "info", "warning", "error")
 
 
 def _port(text: str, where: str) -> int:
@@ -183,8 +188,10 @@ def _public_url(text: str, where: str) -> str:
 
 
 def _row(flag: str, group: str, text: str, **more: Any) -> Option:
+    if more.get("metavar") in (options.FILE, "DIR"):
+        more["parse"] = file_name
     name = flag.removeprefix("--").replace("-", "_")
-    variables = (*more.pop("first_variables", ()), f"{_PREFIX}{name.upper()}", *more.pop("variables", ()))
+    variables = (*more.pop("first_variables", ()), f"{PREFIX}{name.upper()}", *more.pop("variables", ()))
     return Option(name, (flag,), text, group, variables=() if more.pop("flag_only", False) else variables, **more)
 
 
@@ -326,9 +333,23 @@ OPTIONS: tuple[Option, ...] = (
         "--log-level",
         OUTPUT,
         "how much to say on stderr: debug, info (default), warning, error",
-        parse=options.one_of(*LEVELS),
+        parse=options.log_level,
         default="info",
         metavar="LEVEL",
+    ),
+    _row(
+        "--log-file",
+        OUTPUT,
+        "write the log to this file, too; rotated at 10 MiB, three old ones are kept",
+        metavar="FILE",
+    ),
+    _row(
+        "--log-format",
+        OUTPUT,
+        "text (default) or json, one object per line",
+        parse=options.one_of("text", "json"),
+        default="text",
+        metavar="text|json",
     ),
 )
 """One row per option; flags, variables, help and did-you-mean are made from it."""
@@ -387,6 +408,8 @@ def build(command: tuple[str, ...] | None, resolved: Resolved, inputs: Inputs) -
             stateless=values["stateless"],
             service_name=values["service_name"],
             log_level=values["log_level"],
+            log_file=values["log_file"],
+            log_format=values["log_format"],
             child=child,
             handler=handler,
             demo=values["demo"],
@@ -398,7 +421,7 @@ def build(command: tuple[str, ...] | None, resolved: Resolved, inputs: Inputs) -
 def _what_to_serve(
     values: dict[str, Any], command: tuple[str, ...] | None, hidden: tuple[str, ...]
 ) -> tuple[Child | None, str | None]:
-    chosen = [flag for flag in ("stdio", "shell", "handler", "demo") if values[flag]]
+    chosen = [flag for flag in WHAT_TO_SERVE if values[flag]]
     if values["stdio"] and not command:
         raise ConfigError(f"--stdio needs the command behind `--`. Type for example:\n  {EXAMPLE}")
     if command is not None and chosen != ["stdio"]:
@@ -427,7 +450,7 @@ def _auth(values: dict[str, Any], inputs: Inputs) -> tuple[Auth, tuple[str, ...]
     tokens = [_secret(name, "--auth-token-env", inputs.environ) for name in values["auth_token_env"]]
     if values["auth_token_file"] is not None:
         tokens.extend(_tokens_in(values["auth_token_file"], inputs))
-    hidden = [*values["auth_token_env"], *(name for name in inputs.environ if name.startswith(_PREFIX))]
+    hidden = [*values["auth_token_env"], *(name for name in inputs.environ if name.startswith(PREFIX))]
     if values["jwt_secret_env"] is not None:
         hidden.append(values["jwt_secret_env"])
     return Auth(tuple(dict.fromkeys(tokens)), _jwt(values, inputs)), tuple(hidden)

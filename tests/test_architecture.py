@@ -24,6 +24,7 @@ PURE_STDLIB = frozenset(
     [
         "base64",
         "binascii",
+        "bisect",
         "collections",
         "dataclasses",
         "difflib",
@@ -31,6 +32,7 @@ PURE_STDLIB = frozenset(
         "functools",
         "hashlib",
         "hmac",
+        "ipaddress",
         "itertools",
         "json",
         "math",
@@ -52,13 +54,17 @@ LAYERS: tuple[frozenset[str], ...] = (
             "mcp_remote_py.credential_settings",
             "mcp_remote_py.configuration",
             "mcp_remote_py.compat",
+            "mcp_remote_py.config_file",
+            "mcp_remote_py.peer_flags",
+            "mcp_remote_py.print_config",
+            "mcp_remote_py.serve_line",
             "mcp_remote_py.arguments",
         }
     ),
     frozenset({"mcp_remote_py.net"}),
     frozenset({"mcp_remote_py.credentials"}),
     frozenset({"mcp_remote_py.transports"}),
-    frozenset({"mcp_remote_py.log", "mcp_remote_py.stdio", "mcp_remote_py.lifetime"}),
+    frozenset({"mcp_remote_py.log", "mcp_remote_py.log_file", "mcp_remote_py.stdio", "mcp_remote_py.lifetime"}),
     frozenset({"mcp_remote_py.bridge"}),
     frozenset({"mcp_remote_py.cli", "mcp_remote_py.demo"}),
     frozenset({"mcp_remote_py.__main__"}),
@@ -66,23 +72,36 @@ LAYERS: tuple[frozenset[str], ...] = (
 """From the bottom to the top. A module imports from its own layer and from those before it."""
 
 SERVER_USES = frozenset(
-    {"mcp_remote_py.core", "mcp_remote_py.log", "mcp_remote_py.arguments", "mcp_remote_py:__version__"}
+    {
+        "mcp_remote_py.core",
+        "mcp_remote_py.log",
+        "mcp_remote_py.arguments",
+        "mcp_remote_py:__version__",
+        # other programs' command lines: each of our two programs knows when the other one was meant
+        "mcp_remote_py.peer_flags",
+        "mcp_remote_py.serve_line",
+        "mcp_remote_py.compat",
+    }
 )
 """All that the server may know of the client's package."""
 
 LIBRARY_HOMES: dict[str, tuple[str, ...]] = {
     "httpx": ("mcp_remote_py/net/http.py",),
     "httpx_sse": ("mcp_remote_py/transports/event_stream.py",),
-    "websockets": ("mcp_remote_py/transports/websocket.py",),
-    "truststore": ("mcp_remote_py/net/tls.py",),
-    "jwt": ("server_stub/verifiers/jwt.py",),
+    "httpcore": ("mcp_remote_py/net/http.py", "mcp_remote_py/net/dial.py"),
+    "socksio": ("mcp_remote_py/net/tunnel.py",),
+    "websockets": ("mcp_remote_py/transports/websocket.py", "mcp_remote_py/transports/upgrade.py"),
+    "truststore": ("mcp_remote_py/net/system_store.py",),
+    "cryptography": ("mcp_remote_py/net/client_certificate.py", "mcp_remote_py/credentials/minted_jwt.py"),
+    "jwt": ("mcp_remote_py/credentials/minted_jwt.py", "server_stub/verifiers/jwt.py"),
     "aiohttp": ("server_stub/app.py", "server_stub/endpoints/*.py", "server_stub/guards/*.py"),
 }
 """One third-party library, one place; docs/decisions/dependencies.md says why each is there."""
 
 JSON_USERS: dict[str, str] = {
+    "mcp_remote_py/core/credentials.py": "reads the claims of tokens, and what commands print",
     "mcp_remote_py/core/message.py": "decodes and encodes every message",
-    "mcp_remote_py/core/redact.py": "spells secrets as JSON escapes them",
+    "mcp_remote_py/log.py": "writes log lines as JSON, where that is asked for",
     "mcp_remote_py/demo.py": "plays a host, which makes messages of its own",
     "server_stub/core/access.py": "reads the first message of a WebSocket client, a token, which is no JSON-RPC",
 }
@@ -90,6 +109,7 @@ JSON_USERS: dict[str, str] = {
 
 ENVIRONMENT_READERS: dict[str, str] = {
     "mcp_remote_py/cli.py": "reads the settings, once",
+    "mcp_remote_py/credentials/bearer_command.py": "hands it on to the command, but for our own secrets",
     "server_stub/cli.py": "reads the settings, once",
     "mcp_remote_py/demo.py": "hands it on to the two programs that it starts",
     "server_stub/serving.py": "RemoteMCPServer takes its token from there, as the programs written for it expect",

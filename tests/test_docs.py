@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
 
+from mcp_remote_py.option_table import OPTIONS
+from server_stub.settings import OPTIONS as SERVER_OPTIONS
 from tests.support.reference_pages import DOCS, PAGES
 
 ROOT = DOCS.parent
@@ -47,6 +50,21 @@ def test_the_index_leads_to_every_page(page: str) -> None:
     index = DOCS / "index.md"
     linked = {(DOCS / target).resolve() for target, _ in _LINK.findall(_prose(index))}
     assert (ROOT / page).resolve() in linked
+
+
+_FLAG = re.compile(r"(?<![\w-])--[a-zA-Z][\w-]*\w(?![\w*-])")
+_OF_OTHERS = frozenset({"--no-deps", "--force", "--dist", "--audience"})
+"""Flags of pip, pipx, pytest and of a command that prints tokens, which the texts also name."""
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_every_flag_that_a_page_names_exists(text: str) -> None:
+    ours = {flag for option in (*OPTIONS, *SERVER_OPTIONS) for flag in option.flags} | {"--help", "--version"}
+    peers = tomllib.loads((ROOT / "tests" / "support" / "peer_lines.toml").read_text(encoding="utf-8"))["flags"]
+    theirs = {flag for flags in peers.values() for flag in flags} if "coming-from" in text else set()
+    code = re.findall(r"```.*?```|`[^`]+`", (ROOT / text).read_text(encoding="utf-8"), re.DOTALL)
+    named = {flag for piece in code if "curl" not in piece for flag in _FLAG.findall(piece)}
+    assert named - ours - theirs - _OF_OTHERS == set()
 
 
 @pytest.mark.parametrize("name", ["demo", "test"])

@@ -32,6 +32,8 @@ INSTALL_SERVER = (
     "(pipx: pipx install --force '.[server]'); from a wheel: pip install 'FILE.whl[server]'"
 )
 """What to type where the server side lacks its libraries."""
+INSTALL_CRYPTO = INSTALL_SERVER.replace("[server]", "[crypto]")
+"""What to type where keys or PKCS#12 files need the library cryptography."""
 
 
 class McpRemoteError(Exception):

@@ -19,8 +19,15 @@ Parser = Callable[[str, str], Any]
 """(text, where it came from) -> value. Raises `ConfigError` that names the place."""
 
 
+NUMBERS = ("TIME", "SIZE", "N")
+"""The metavars of options that a configuration file may also give as a bare number."""
+FILE = "FILE"
+"""The metavar of options that name a file: relative to the folder of a configuration file that names it."""
+
+
 class Option(NamedTuple):
-    """One option. `flags` are its spellings; `sets` is the constant of a flag without a value."""
+    """One option. `flags` are its spellings; `sets` is the constant of a flag without a value; `metavar` says in the
+    help what kind of value it takes, and means something where it is one of those above."""
 
     name: str
     flags: tuple[str, ...]
@@ -115,15 +122,46 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f" Did you mean {close[0]}?" if close else ""
 
 
+def misspelt(table: Sequence[Option], prefix: str, environ: Iterable[str], known: Iterable[str]) -> list[str]:
+    """Return a sentence for each name of a variable that begins with the prefix, but is none of the table's or `known`.
+
+    An option that has no variable is told so; a name that is right says nothing, whatever its value.
+    """
+    ours = {name for option in table for name in option.variables} | set(known)
+    others = {f"{prefix}{option.name.upper()}": (*option.variables, *option.flags)[0] for option in table}
+    found: list[str] = []
+    for name in sorted(environ):
+        if not name.startswith(prefix) or name in ours:
+            continue
+        if name in others:
+            found.append(f"{name} is not read: this option has no variable of that name. Use {others[name]}.")
+            continue
+        guess = did_you_mean(name, [other for other in ours if other.startswith(prefix)])
+        found.append(f"{name} is not a variable of this program, so it does nothing.{guess}")
+    return found
+
+
 def one_of(*words: str) -> Parser:
-    """Return a parser of one word out of these."""
+    """Return a parser of one word out of these, in whatever case."""
+    spelled = {word.lower(): word for word in words}
 
     def parse(text: str, where: str) -> str:
-        if text in words:
-            return text
+        word = spelled.get(text.strip().lower())
+        if word is not None:
+            return word
         raise ConfigError(f"{where}: {text!r} is none of {', '.join(words)}.{did_you_mean(text, words)}")
 
     return parse
+
+
+LEVELS = ("debug", "info", "warning", "error")
+_THEIR_LEVELS = {"warn": "warning", "critical": "error", "none": "error"}
+
+
+def log_level(text: str, where: str) -> str:
+    """Parse a log level. Those of mcp-proxy and supergateway that we do not have mean the nearest of ours."""
+    word = text.strip().lower()
+    return _THEIR_LEVELS.get(word) or one_of(*LEVELS)(text, where)
 
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -199,6 +237,11 @@ def truth(text: str, where: str) -> bool:
 
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+def variables_in(text: str) -> list[str]:
+    """Return the names of the variables that `expand` would ask for."""
+    return _VARIABLE.findall(text)
 
 
 def expand(text: str, where: str, environ: Mapping[str, str]) -> str:

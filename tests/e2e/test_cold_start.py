@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -67,7 +68,9 @@ async def test_after_initialize_over_http_and_https(wire: str, tmp_path: Path) -
         assert await host.end() == 0
     loaded = set(modules.read_text().split())
     assert not loaded & ((NEVER - {"email", "importlib.metadata"}) | {"websockets"})
-    assert ("truststore" in loaded) == (wire == "https")
+    assert ("mcp_remote_py.net.tls" in loaded) == (wire == "https")
+    assert ("truststore" in loaded) == (wire == "https" and sys.platform in ("darwin", "win32"))
+    assert not loaded & {"mcp_remote_py.net.client_certificate", "mcp_remote_py.net.refusals"}
 
 
 async def test_after_initialize_over_a_websocket(tmp_path: Path) -> None:

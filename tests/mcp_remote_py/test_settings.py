@@ -8,10 +8,8 @@ from pathlib import Path
 import pytest
 
 from mcp_remote_py.cli import read_settings
-from mcp_remote_py.compat import MCP_REMOTE_FLAGS
 from mcp_remote_py.core.errors import ConfigError
 from mcp_remote_py.core.http.origins import is_loopback
-from mcp_remote_py.option_table import OPTIONS
 from mcp_remote_py.settings import Settings
 
 URL = "https://example.com/mcp"
@@ -172,16 +170,6 @@ def test_mistakes_are_named(arguments: tuple[str, ...], word: str) -> None:
 def test_secrets_are_not_repeated_in_a_refusal() -> None:
     assert "pwd1" not in refusal("https://user:pwd1@example.com")
     assert "hush" not in refusal(URL, "--header", "b@d: hush")
-
-
-@pytest.mark.parametrize("flag", sorted(MCP_REMOTE_FLAGS))
-def test_every_flag_of_mcp_remote_is_ours_or_explained(flag: str) -> None:
-    assert f"The mcp-remote flag {flag} " in refusal(URL, flag, "value")
-
-
-def test_no_flag_is_both_ours_and_explained_away() -> None:
-    ours = {flag for option in OPTIONS for flag in option.flags}
-    assert not ours & set(MCP_REMOTE_FLAGS)
 
 
 def test_unencrypted_is_fine_to_this_machine_and_by_consent() -> None:

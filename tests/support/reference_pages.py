@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from mcp_remote_py.config_file import NOT_INSIDE
 from mcp_remote_py.core import errors
 from mcp_remote_py.core.options import Option
 from mcp_remote_py.option_table import OPTIONS
@@ -61,57 +62,68 @@ either.
 """
 
 
-def command_line_page() -> str:
-    """Return docs/reference/command-line.md, printed from the option tables of both programs."""
-    return _COMMAND_LINE.format(bridge=_tables(OPTIONS), server=_tables(server_settings.OPTIONS))
+def options_page() -> str:
+    """Return docs/reference/options.md, printed from the option tables of both programs."""
+    return _OPTIONS.format(
+        bridge=_tables(OPTIONS, has_keys=True), server=_tables(server_settings.OPTIONS, has_keys=False)
+    )
 
 
-def _tables(table: Sequence[Option]) -> str:
+def _tables(table: Sequence[Option], *, has_keys: bool) -> str:
     groups = dict.fromkeys(option.group for option in table)
-    return "\n\n".join(_table(group, [option for option in table if option.group == group]) for group in groups)
+    parts = (_table(group, [option for option in table if option.group == group], has_keys) for group in groups)
+    return "\n\n".join(parts)
 
 
-def _table(group: str, rows: Sequence[Option]) -> str:
-    lines = [f"### {group.capitalize()}", "", "| Flag | Variable | Meaning |", "| --- | --- | --- |"]
+def _table(group: str, rows: Sequence[Option], has_keys: bool) -> str:
+    titles = ["Flag", "Variable", *(["Key in the file"] if has_keys else []), "Meaning"]
+    lines = [f"### {group.capitalize()}", "", f"| {' | '.join(titles)} |", "|" + " --- |" * len(titles)]
     for option in rows:
         flags = ", ".join(f"`{flag} {option.metavar}`" if option.metavar else f"`{flag}`" for flag in option.flags)
         variables = ", ".join(f"`{name}`" for name in option.variables)
-        cells = (text.replace("|", "\\|") for text in (flags, variables, option.help))
-        lines.append("| " + " | ".join(cells) + " |")
+        key = "" if option.name in NOT_INSIDE else f"`{option.name.replace('_', '-')}`"
+        cells = [flags, variables, *([key] if has_keys else []), option.help]
+        lines.append("| " + " | ".join(text.replace("|", "\\|") for text in cells) + " |")
     return "\n".join(lines)
 
 
-_COMMAND_LINE = """\
-# Command line
+_OPTIONS = """\
+# Options
 
-<!-- Printed from the option tables in mcp_remote_py/settings.py and server_stub/settings.py: edit those files, then
+<!-- Printed from the option tables in mcp_remote_py/option_table.py and server_stub/settings.py: edit those files, then
 run `python -m tests.support.reference_pages`. -->
 
-A flag wins over a variable, a variable over the default. Durations are written `250ms`, `30s`, `2m`, `1h` or as bare
-seconds, sizes `65536`, `64KiB`, `64MiB`. An unknown flag or a value that cannot work ends with
-[exit code 2](exit-codes.md) and a sentence that says what to write instead.
+A flag wins over a variable, a variable over the [configuration file](../how-to/configuration-file.md), that over the
+default. Durations are written `250ms`, `30s`, `2m`, `1h` or as bare seconds, sizes `65536`, `64KiB`, `64MiB`; `~` is
+expanded wherever a file is named. An unknown flag or key, or a value that cannot work, ends with
+[exit code 2](exit-codes.md) and a sentence that says what to write instead; a misspelt variable is named at the start.
+Flags of mcp-remote, mcp-proxy and supergateway mean what they meant, or the sentence says
+[what to write](../how-to/coming-from-mcp-remote.md).
 
 ## mcp-remote-py
 
 `mcp-remote-py URL [options]` carries messages between a host on stdin and stdout and the server at the URL: `https://`,
-`http://`, `wss://` or `ws://`. `mcp-remote-py demo` shows it. `--help` and `--version` answer on stdout.
+`http://`, `wss://` or `ws://`. `mcp-remote-py demo` shows it. `--help`, `--version` and `--print-config` answer on
+stdout.
 
-Besides the variables in the tables: `MCP_REMOTE_URL` is the URL where none is given, `MCP_AUTH_TOKEN` is sent as a
-bearer token, `NODE_EXTRA_CA_CERTS` names one more certificate file, and `MCP_MODE` may be `http`, `remote` or
-`websocket` (which is `--ws-only --ws-auth message`).
+Besides the variables in the tables: `MCP_MODE` may be `http` or `remote` (both are `--transport http-first`) or
+`websocket` (which is `--ws-only`, with `--ws-auth message` where there is a token). `SSL_CERT_FILE`, `SSL_CERT_DIR`,
+`REQUESTS_CA_BUNDLE`, `CURL_CA_BUNDLE` and `NODE_EXTRA_CA_CERTS` add certificates; `HTTPS_PROXY`, `HTTP_PROXY`,
+`ALL_PROXY` and `NO_PROXY`, in either case, name proxies. `MCP_REMOTE_PY_BASIC_PASSWORD` is the password of `--basic`.
 
 {bridge}
 
 ## mcp-remote-server
 
 `mcp-remote-server --stdio [options] -- CMD ARGS...`, or one of `--shell`, `--handler`, `--demo` instead of `--stdio`.
+It reads no configuration file. The variables of npm's mcp-proxy (`MCP_PROXY_PORT`...) count where ours say nothing.
 
 {server}
 """
 
 PAGES: dict[str, Callable[[], str]] = {
     "reference/errors.md": errors_page,
-    "reference/command-line.md": command_line_page,
+    "reference/options.md": options_page,
 }
 """Path below docs/ -> what it must say."""
 
