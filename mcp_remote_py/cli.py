@@ -78,7 +78,9 @@ def run_bridge(configured: Settings) -> int:
         return ConfigError.exit_code
     log.catch_all(handler)
     for note in configured.notes:
-        logging.getLogger("mcp_remote_py").warning("%s", note)
+        # what --insecure gives up is said even to those who asked for silence
+        level = logging.ERROR if note.startswith("--insecure ") else logging.WARNING
+        logging.getLogger("mcp_remote_py").log(level, "%s", note)
     if sys.stdin is not None and sys.stdin.isatty():
         logging.getLogger("mcp_remote_py").warning(
             "this is a bridge for an MCP host, and waits for JSON-RPC on stdin; --help says more, `demo` shows it"

@@ -305,6 +305,8 @@ async def test_an_insecure_host_works_and_is_said_loudly(wire: str) -> None:
             answer, log = await greeting(remote.url(wire), "--insecure", named)
             assert "result" in answer
             assert "NOT VERIFIED" in log
+        _, log = await greeting(remote.url(wire), "--insecure", "127.0.0.1", "--silent")
+        assert "NOT VERIFIED" in log, "silence does not cover it"
         for named in ("localhost", "mcp.example.com", "127.0.0.1:1"):
             await refusal(remote.url(wire), "--insecure", named)
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from mcp_remote_py.core.credentials import Source
 from mcp_remote_py.core.errors import Fault, Refused, SignInNeeded
+from mcp_remote_py.core.http.headers import media_type
 from mcp_remote_py.core.redact import printable
 
 
@@ -58,6 +59,11 @@ SOME_TOKEN = Source(
     "A token was sent: it is wrong, expired or meant for another server. "
     "Renew it in MCP_AUTH_TOKEN, --header or --header-file.",
 )
+_GATEWAY_REFUSAL = (
+    "A gateway in front of the server answered with a web page. If this server knows its clients by certificate "
+    "(mutual TLS), pass --client-cert FILE and --client-key FILE; else check the URL's scheme and port."
+)
+"""nginx asks for a client certificate, goes on without one, and says 400 "No required SSL certificate was sent"."""
 _NEVER_RAN = frozenset([429, 503])
 _SCOPE_ERROR = re.compile(r'\berror\s*=\s*"?insufficient_scope\b', re.IGNORECASE)
 _SCOPE = re.compile(r'\bscope\s*=\s*"([^"]{1,300})"', re.IGNORECASE)
@@ -100,4 +106,6 @@ def _hint(reply: Reply) -> str | None:
         return "Try again in a while."
     if reply.status >= 500:
         return "The server's log may say more. The call may have run: check its effect before you repeat it."
+    if reply.status == 400 and media_type(reply.content_type) == "text/html":
+        return _GATEWAY_REFUSAL
     return _HINTS.get(reply.status)

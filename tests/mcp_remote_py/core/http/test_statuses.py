@@ -69,3 +69,9 @@ def test_a_busy_server_says_when_to_come_back(status: int, retry_after: str, wor
 
 def test_an_unknown_status_is_named_all_the_same() -> None:
     assert "(HTTP 299)" in str(fault_of(Reply(HOST, 299), with_token=False))
+
+
+def test_a_gateways_page_with_400_may_be_about_a_client_certificate() -> None:
+    page = fault_of(Reply(HOST, 400, "text/html; charset=utf-8"), with_token=False)
+    assert "--client-cert" in page.hint
+    assert "--client-cert" not in fault_of(Reply(HOST, 400, "text/plain"), with_token=False).hint
