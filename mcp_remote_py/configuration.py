@@ -227,6 +227,7 @@ def _network(resolved: Resolved, environ: Mapping[str, str]) -> Network:
         redirect_to=tuple(values["allow_redirect_to"]),
         cookies=not values["no_cookies"],
         ipv4=values["ipv4"],
+        library=values["http_library"],
     )
 
 

@@ -242,6 +242,14 @@ OPTIONS: tuple[Option, ...] = (
         repeats=True,
     ),
     _switch("no_cookies", NETWORK, "send no cookies back", flags=("--no-cookies", "--disable-cookies")),
+    _row(
+        "http_library",
+        NETWORK,
+        "what carries HTTP: h11 (default), or httpx, should you ever meet a defect of the first",
+        options.one_of("h11", "httpx"),
+        "h11|httpx",
+        default="h11",
+    ),
     _switch("ipv4", NETWORK, "use IPv4 alone"),
     # --- Limits
     _row(

@@ -136,6 +136,8 @@ class Network(NamedTuple):
     """Other origins that a redirect may lead to; they are shown no credential."""
     cookies: bool = True
     ipv4: bool = False
+    library: Literal["h11", "httpx"] = "h11"
+    """What carries HTTP."""
 
 
 class Limits(NamedTuple):

@@ -86,9 +86,8 @@ SERVER_USES = frozenset(
 """All that the server may know of the client's package."""
 
 LIBRARY_HOMES: dict[str, tuple[str, ...]] = {
-    "httpx": ("mcp_remote_py/net/http.py",),
-    "httpx_sse": ("mcp_remote_py/transports/event_stream.py",),
-    "httpcore": ("mcp_remote_py/net/http.py", "mcp_remote_py/net/dial.py"),
+    "h11": ("mcp_remote_py/net/by_h11.py",),
+    "httpcore": ("mcp_remote_py/net/by_httpcore.py",),
     "socksio": ("mcp_remote_py/net/tunnel.py",),
     "websockets": ("mcp_remote_py/transports/websocket.py", "mcp_remote_py/transports/upgrade.py"),
     "truststore": ("mcp_remote_py/net/system_store.py",),

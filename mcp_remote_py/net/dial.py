@@ -1,32 +1,34 @@
-"""Dial: one connection for httpcore, straight or through a proxy, with our socket options and our limit of time.
+"""Dial: one connection to a server, straight or through a proxy, with our socket options and our limit of time.
 
-The limit holds for all of connecting together: name, TCP, the talk with a proxy, TLS. Trouble with a proxy comes out as
-a `Fault` that says so; trouble with the server comes out as httpcore raises it, and `net.http` finds words for it.
+The limit holds for all of connecting together: name, TCP, the talk with a proxy, TLS. What goes wrong with a proxy is a
+`Fault` that says so; what goes wrong with the server is `NotConnected`, and whoever dialled finds words for it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import httpcore
-
-from mcp_remote_py.core.errors import Unreachable
+from mcp_remote_py.core.errors import Fault
 from mcp_remote_py.core.http import tunnels
 from mcp_remote_py.core.http.proxies import Proxy
-from mcp_remote_py.net import failures
+from mcp_remote_py.net import failures, wire
 from mcp_remote_py.net.sockets import Options
 from mcp_remote_py.net.tunnel import open_tunnel
+from mcp_remote_py.net.wire import Wire
 from mcp_remote_py.settings import Tls
 
 if TYPE_CHECKING:
     from mcp_remote_py.net.tls import Trust
 
-_CHUNK = 64 * 1024
-_ANY_IPV4 = "0.0.0.0"  # nothing listens: a local address of this family leaves IPv6 out
-_FAILED = (httpcore.NetworkError, httpcore.TimeoutException, OSError)
+
+class NotConnected(Exception):
+    """The server could not be reached; `__cause__` says why."""
+
+
+class TooSlow(NotConnected):
+    """The server could not be reached in time."""
 
 
 class Way(NamedTuple):
@@ -39,74 +41,24 @@ class Way(NamedTuple):
     trust: Trust | None = None
 
 
-class Dialler(httpcore.AsyncNetworkBackend):
-    """See the module's text. `secure`: TLS with the server follows, so that a proxy must open a tunnel."""
+async def dial(way: Way, host: str, port: int, context: ssl.SSLContext | None, *, forwards: bool = False) -> Wire:
+    """Return a connection to the server, in TLS where there is a context.
 
-    def __init__(self, way: Way, *, secure: bool) -> None:
-        self._way = way
-        self._secure = secure
-        self._tcp = httpcore.AnyIOBackend()  # it tries the addresses of a name side by side (RFC 8305)
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        del timeout, local_address, socket_options  # the way has them
-        begun = asyncio.get_running_loop().time()
-        stream = await self._connected(host, port)
-        if not self._secure:
-            return stream
-        limit = self._way.timeout
-        return _BeforeTls(stream, None if limit is None else begun + limit)
-
-    async def _connected(self, host: str, port: int) -> httpcore.AsyncNetworkStream:
-        proxy, limit = self._way.proxy, self._way.timeout
-        if proxy is None:
-            return await self._reach(host, port, limit)
-        target = tunnels.place(host, port)
-        try:
-            async with asyncio.timeout(limit):
-                stream = await self._reach_proxy(proxy, target)
-                if self._secure or proxy.scheme == "socks5":
-                    await _tunnel(stream, proxy, host, port)
-        except TimeoutError:
-            raise tunnels.too_slow(proxy, target, limit) from None
-        return stream
-
-    async def _reach(self, host: str, port: int, limit: float | None) -> httpcore.AsyncNetworkStream:
-        local = _ANY_IPV4 if self._way.ipv4 else None
-        return await self._tcp.connect_tcp(host, port, limit, local, self._way.options)
-
-    async def _reach_proxy(self, proxy: Proxy, target: str) -> httpcore.AsyncNetworkStream:
-        trust = self._trust() if proxy.scheme == "https" else None
-        try:
-            stream = await self._reach(proxy.host, proxy.port, None)
-            if trust is None:
-                return stream
-            return await stream.start_tls(await trust.context(proxy.place), proxy.host)
-        except _FAILED as error:
-            if trust is None:
-                trouble = failures.connection_fault(error, proxy.place)
-            else:
-                trouble = await trust.refusal(error, proxy.place, self._look_at_proxy)
-            raise tunnels.unreachable(proxy, trouble, target) from None
-
-    def _trust(self) -> Trust:
-        if self._way.trust is not None:
-            return self._way.trust
-        from mcp_remote_py.net.tls import Trust
-
-        return Trust(Tls())
-
-    async def _look_at_proxy(self, context: ssl.SSLContext) -> list[bytes]:
-        proxy = self._way.proxy
-        if proxy is None:
-            return []
-        return await look(self._way._replace(proxy=None), proxy.host, proxy.port, context)
+    `forwards`: an HTTP proxy is not asked for a tunnel, because it will be given the request itself. Raises a `Fault`
+    or `NotConnected`.
+    """
+    is_reached = False
+    try:
+        async with asyncio.timeout(way.timeout):
+            found = await _reached(way, host, port, forwards=forwards)
+            is_reached = True
+            if context is not None:
+                await _secured(found, context, host)
+            return found
+    except TimeoutError:
+        if way.proxy is not None and not is_reached:
+            raise tunnels.too_slow(way.proxy, tunnels.place(host, port), way.timeout) from None
+        raise TooSlow from None
 
 
 async def look(way: Way, host: str, port: int, context: ssl.SSLContext) -> list[bytes]:
@@ -115,54 +67,75 @@ async def look(way: Way, host: str, port: int, context: ssl.SSLContext) -> list[
     Returns none where no connection comes about: the look is for an error's text, which has less in it then.
     """
     try:
-        return await _shown(way, host, port, context)
-    except (*_FAILED, Unreachable):
+        found = await dial(way, host, port, context)
+    except (NotConnected, Fault):
         return []
+    return _shown(found)
 
 
-async def _shown(way: Way, host: str, port: int, context: ssl.SSLContext) -> list[bytes]:
-    from mcp_remote_py.net.tls import presented
-
-    stream = await Dialler(way, secure=True).connect_tcp(host, port)
+async def _reached(way: Way, host: str, port: int, *, forwards: bool) -> Wire:
+    proxy = way.proxy
+    if proxy is None:
+        try:
+            return await wire.connect(host, port, way.options, ipv4=way.ipv4)
+        except OSError as error:
+            raise NotConnected from error
+    target = tunnels.place(host, port)
+    found = await _reached_proxy(way, proxy, target)
+    if forwards and proxy.scheme in ("http", "https"):
+        return found
     try:
-        stream = await stream.start_tls(context, host)
-        return presented(stream.get_extra_info("ssl_object"))
-    finally:
-        await stream.aclose()
+        await open_tunnel(proxy, host, port, found.read, found.write)
+    except OSError:
+        found.abort()
+        raise tunnels.hung_up(proxy, target) from None
+    except BaseException:
+        found.abort()
+        raise
+    return found
 
 
-async def _tunnel(stream: httpcore.AsyncNetworkStream, proxy: Proxy, host: str, port: int) -> None:
+async def _reached_proxy(way: Way, proxy: Proxy, target: str) -> Wire:
+    trust = _trust(way) if proxy.scheme == "https" else None
     try:
-        await open_tunnel(proxy, host, port, lambda: stream.read(_CHUNK), stream.write)
-    except BaseException as error:
-        await stream.aclose()
-        if isinstance(error, _FAILED) and not isinstance(error, TimeoutError):
-            raise tunnels.hung_up(proxy, tunnels.place(host, port)) from None
+        found = await wire.connect(proxy.host, proxy.port, way.options, ipv4=way.ipv4)
+        if trust is not None:
+            await _secured(found, await trust.context(proxy.place), proxy.host)
+        return found
+    except (OSError, NotConnected) as error:
+        if trust is None:
+            trouble = failures.connection_fault(error, proxy.place)
+        else:
+            around = way._replace(proxy=None)
+            trouble = await trust.refusal(
+                error, proxy.place, lambda context: look(around, proxy.host, proxy.port, context)
+            )
+        raise tunnels.unreachable(proxy, trouble, target) from None
+
+
+def _trust(way: Way) -> Trust:
+    if way.trust is not None:
+        return way.trust
+    from mcp_remote_py.net.tls import Trust
+
+    return Trust(Tls())
+
+
+async def _secured(found: Wire, context: ssl.SSLContext, host: str) -> None:
+    try:
+        await found.start_tls(context, host)
+    except OSError as error:
+        found.abort()
+        raise NotConnected from error
+    except BaseException:
+        found.abort()
         raise
 
 
-class _BeforeTls(httpcore.AsyncNetworkStream):
-    """A connection that TLS is about to be spoken over, in what is left of the time."""
+def _shown(found: Wire) -> list[bytes]:
+    from mcp_remote_py.net.tls import presented
 
-    def __init__(self, stream: httpcore.AsyncNetworkStream, deadline: float | None) -> None:
-        self._stream = stream
-        self._deadline = deadline
-
-    async def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> httpcore.AsyncNetworkStream:
-        del timeout  # it would begin anew
-        left = None if self._deadline is None else max(0.001, self._deadline - asyncio.get_running_loop().time())
-        return await self._stream.start_tls(ssl_context, server_hostname, left)
-
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return await self._stream.read(max_bytes, timeout)
-
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        await self._stream.write(buffer, timeout)
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._stream.get_extra_info(info)
+    try:
+        return presented(found.about("ssl_object"))
+    finally:
+        found.abort()

@@ -1,21 +1,16 @@
-"""HttpPort: requests out, streamed answers in. The port that everything over HTTP goes through, and its first tenant.
+"""HttpPort: requests out, streamed answers in. The port that everything over HTTP goes through: its policy.
 
-The rules that every tenant keeps (tests/mcp_remote_py/net/test_http.py asks each for them): only faults and
-cancellation come out; the connect time bounds all of connecting (name, TCP, proxy, TLS) and nothing else; each request
-goes the way that `net.routes` says; redirects are not followed by the tenant; cookies stay on their exact origin, in
-memory; bodies come without their content coding, in bounded pieces; leaving the `async with` early closes the
-connection at once; no proxy, certificate or credential is taken from the environment.
-
-This is the only file that imports httpx, and only a transport imports this file.
+The rules that it keeps, whatever carries the bytes (tests/mcp_remote_py/net/test_http.py asks each carrier for them):
+only faults and cancellation come out; the connect time bounds all of connecting (name, TCP, proxy, TLS) and nothing
+else; each request goes the way that `net.routes` says; redirects are followed by `follow` alone; cookies stay on their
+exact origin, in memory; bodies come without their content coding, in bounded pieces; leaving the `async with` early
+closes the connection at once; no proxy, certificate or credential is taken from the environment.
 """
 
 from __future__ import annotations
 
 import asyncio
-import importlib.util
-import logging
-import sys
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
@@ -23,42 +18,27 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 from mcp_remote_py.core.errors import Fault, Interrupted, PeerBroke, TimedOut, TooLarge, Unreachable
 from mcp_remote_py.core.http import tunnels
 from mcp_remote_py.core.http.headers import Headers, has
-from mcp_remote_py.core.http.origins import Origin, origin_of, place_of
+from mcp_remote_py.core.http.origins import Origin, Requested, origin_of, place_of, requested
 from mcp_remote_py.core.http.proxies import PAC_HINT, Proxy, Route
 from mcp_remote_py.net import codings, failures, redirects
+from mcp_remote_py.net.by_h11 import ByH11
+from mcp_remote_py.net.carrier import Answer, Carrier, Fields, Hop, Lost, NotHttp, Unsendable
 from mcp_remote_py.net.cookies import Cookies
+from mcp_remote_py.net.dial import NotConnected, TooSlow, Way, look
 from mcp_remote_py.net.routes import Routes
 from mcp_remote_py.net.sockets import IPV4_HINT, dead_peer_options, is_dead_peer
 from mcp_remote_py.settings import Network, Tls
-
-if importlib.util.find_spec("sniffio") is None:
-    # httpcore 1.0 runs `import sniffio` some twenty times a request, and Python does not remember that a module is
-    # missing: that is a third of the time of a request. With this entry the import fails at once.
-    sys.modules.setdefault("sniffio", None)  # type: ignore[arg-type]  # documented: None means "cannot be imported"
-
-import httpcore
-import httpx
-
-from mcp_remote_py.net import dial
 
 if TYPE_CHECKING:
     import ssl
 
     from mcp_remote_py.net.tls import Trust
 
-logging.getLogger("httpcore").setLevel(logging.WARNING)  # it would write whole headers, session id and all
-
 Written = Callable[[], None]
 Chunks = AsyncGenerator[bytes, None]
 Bound = tuple[tuple[Origin, Headers], ...]
 """Headers, and the one origin that each of them may be sent to."""
 
-KEEP_ALIVE_SECONDS = 4.0
-"""An idle connection is used again for so long only: common servers close theirs after five seconds, and a request
-that meets the close is lost."""
-KEPT_CONNECTIONS = 64
-"""More are closed after their answer. httpcore looks at all connections for each idle one at every request and answer:
-a burst of a thousand calls would keep it busy for half a minute if it kept them all."""
 STRAIGHT = Network(proxy="none")
 FRESH_SECONDS = 5.0
 """How long a changed certificate file may go unnoticed."""
@@ -128,14 +108,23 @@ def open_port(
     network: Network = STRAIGHT,
     dead_peer: float | None = None,
     learn: Callable[[str], None] = _ignore,
+    library: str = "h11",
 ) -> HttpPort:
     """Return a port. Nothing is sent, and nothing connected to, before the first request.
 
     `connect_timeout` and `dead_peer` in seconds, None for no limit. `trust` is needed for https, and for a proxy that
     is spoken to in TLS. `learn` is told the value of every cookie.
     """
-    way = dial.Way(None, connect_timeout, dead_peer_options(dead_peer), network.ipv4, trust)
-    return _HttpcorePort(way, network, Cookies(learn, keeps=network.cookies))
+    way = Way(None, connect_timeout, dead_peer_options(dead_peer), network.ipv4, trust)
+    return _Port(_carrier(library), way, network, Cookies(learn, keeps=network.cookies))
+
+
+def _carrier(library: str) -> Carrier:
+    if library == "httpx":
+        from mcp_remote_py.net.by_httpcore import ByHttpcore
+
+        return ByHttpcore()
+    return ByH11()
 
 
 @asynccontextmanager
@@ -194,7 +183,7 @@ def too_large(host: str, limit: int) -> TooLarge:
     )
 
 
-# --- httpcore --------------------------------------------------------------------------------------------------------
+# --- The port --------------------------------------------------------------------------------------------------------
 
 
 class _Where(NamedTuple):
@@ -203,6 +192,31 @@ class _Where(NamedTuple):
     host: str
     connect_timeout: float | None
     head_was_read: bool
+
+
+def translate(error: Exception, where: _Where) -> Fault:
+    """Return our fault for what a carrier raised."""
+    if isinstance(error, TooSlow):
+        return failures.connect_timeout(where.host, where.connect_timeout)
+    if isinstance(error, NotConnected):
+        return failures.connection_fault(error, where.host)
+    if isinstance(error, Unsendable):
+        return _unsendable(where)
+    if isinstance(error, codings.Broken):
+        return Interrupted(f"the answer of {where.host} is not whole, or not coded as its head says")
+    if isinstance(error, NotHttp) and not where.head_was_read:
+        return PeerBroke(
+            f"{where.host} does not answer in HTTP",
+            hint="Check the port. If the server speaks TLS there, the URL begins with https://.",
+        )
+    return _interrupted(error, where)
+
+
+def _unsendable(where: _Where) -> Fault:
+    return Unreachable(
+        f"the request to {where.host} cannot be written as HTTP",
+        hint="Check the URL, and the names and values given with --header or --header-file.",
+    )
 
 
 def _interrupted(error: Exception, where: _Where) -> Fault:
@@ -216,67 +230,13 @@ def _interrupted(error: Exception, where: _Where) -> Fault:
     return Interrupted(f"{where.host} closed the connection without an answer")
 
 
-def _broken_head(error: Exception, where: _Where) -> Fault:
-    by_parser = any(type(cause).__module__.startswith("h11.") for cause in failures.causes(error))
-    if where.head_was_read or not by_parser:
-        return _interrupted(error, where)
-    return PeerBroke(
-        f"{where.host} does not answer in HTTP",
-        hint="Check the port. If the server speaks TLS there, the URL begins with https://.",
-    )
+_FOREIGN = (NotConnected, Unsendable, NotHttp, Lost)
 
 
-def _unsendable(_error: Exception | None, where: _Where) -> Fault:
-    return Unreachable(
-        f"the request to {where.host} cannot be written as HTTP",
-        hint="Check the URL, and the names and values given with --header or --header-file.",
-    )
-
-
-_TABLE: tuple[tuple[tuple[type[Exception], ...], Callable[[Exception, _Where], Fault]], ...] = (
-    (
-        (httpcore.ConnectTimeout, httpcore.PoolTimeout),
-        lambda _, where: failures.connect_timeout(where.host, where.connect_timeout),
-    ),
-    ((httpcore.ConnectError,), lambda error, where: failures.connection_fault(error, where.host)),
-    ((httpcore.LocalProtocolError, httpcore.UnsupportedProtocol, httpx.InvalidURL), _unsendable),
-    ((httpcore.RemoteProtocolError,), _broken_head),
-    ((codings.Broken,), lambda _, where: _bad_coding(where)),
-    ((httpcore.ProtocolError, httpcore.TimeoutException, httpcore.NetworkError, OSError), _interrupted),
-)
-_FOREIGN = tuple(kind for kinds, _ in _TABLE for kind in kinds)
-
-
-def _bad_coding(where: _Where) -> Fault:
-    return Interrupted(f"the answer of {where.host} is not whole, or not coded as its head says")
-
-
-def translate(error: Exception, where: _Where) -> Fault:
-    """Return our fault for an exception of httpcore."""
-    for kinds, make in _TABLE:
-        if isinstance(error, kinds):
-            return make(error, where)
-    raise error
-
-
-class _Body:
-    """A body that says when it has been written."""
-
-    def __init__(self, body: bytes, written: Written | None) -> None:
-        self._body = body
-        self._written = written
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        if self._body:
-            yield self._body
-        if self._written is not None:
-            self._written()
-
-
-class _HttpcoreResponse:
+class _Response:
     """The answer to one request."""
 
-    def __init__(self, answer: httpcore.Response, url: str, where: _Where) -> None:
+    def __init__(self, answer: Answer, url: str, where: _Where) -> None:
         self._answer = answer
         self._where = where
         self.url = url
@@ -291,12 +251,12 @@ class _HttpcoreResponse:
     def fields(self, name: str) -> list[str]:
         """Return the values of all headers of this name."""
         wanted = name.lower().encode("ascii")
-        return [_text(value) for known, value in self._answer.headers if known.lower() == wanted]
+        return [_text(value) for known, value in self._answer.fields if known.lower() == wanted]
 
     async def chunks(self) -> Chunks:
         try:
             decoder = codings.decoder_for(self.header("content-encoding"))
-            async for chunk in cast(AsyncIterable[bytes], self._answer.stream):
+            async for chunk in self._answer.body():
                 if decoder is None:
                     yield chunk
                 else:
@@ -304,7 +264,7 @@ class _HttpcoreResponse:
                         yield piece
             if decoder is not None:
                 decoder.finish()
-        except _FOREIGN as error:
+        except (*_FOREIGN, codings.Broken) as error:
             raise translate(error, self._where) from None
 
     async def read(self, limit: int) -> bytes:
@@ -318,15 +278,15 @@ def _text(value: bytes) -> str:
         return value.decode("latin-1")
 
 
-class _HttpcorePort:
-    """httpcore's pools by themselves: httpx above them would add redirects, cookies and settings of other rules."""
+class _Port:
+    """The policy over a carrier: see the module's text."""
 
-    def __init__(self, way: dial.Way, network: Network, cookies: Cookies) -> None:
+    def __init__(self, carrier: Carrier, way: Way, network: Network, cookies: Cookies) -> None:
+        self._carrier = carrier
         self._way = way
+        self._ways: dict[Proxy | None, Way] = {}
         self._routes = Routes(network)
         self._cookies = cookies
-        self._extensions = {"timeout": {"connect": way.timeout}}
-        self._pools: dict[tuple[Proxy | None, ssl.SSLContext | None], httpcore.AsyncConnectionPool] = {}
         self._contexts: dict[str, tuple[ssl.SSLContext, float]] = {}
         self._answered: set[str] = set()
         """The places that have answered at least once: there, a lost connection is no refusal."""
@@ -337,30 +297,28 @@ class _HttpcorePort:
         where = _Where(place_of(request.url), self._way.timeout, head_was_read=False)
         route = await self._routes.to(request.url)
         try:
-            url = httpx.URL(request.url)
-            origin_of(request.url)
-            context = await self._context(where.host) if url.scheme == "https" else None
-            if self._closed:
-                raise Interrupted(f"the connection to {where.host} has been closed from this side", may_have_run=False)
-            built = self._build(request, url, route.proxy)
-            answer = await self._pool(route.proxy, context).handle_async_request(built)
-        except (httpx.InvalidURL, ValueError):
-            raise _unsendable(None, where) from None
+            target = requested(request.url)
+        except ValueError:
+            raise _unsendable(where) from None
+        context = await self._context(where.host) if target.scheme == "https" else None
+        if self._closed:
+            raise Interrupted(f"the connection to {where.host} has been closed from this side", may_have_run=False)
+        try:
+            answer = await self._carrier.carry(self._hop(request, target, route.proxy, context))
         except _FOREIGN as error:
-            raise await self._trouble(error, where, url, route) from None
+            raise await self._trouble(error, where, target, route) from None
         try:
             self._answered.add(where.host)
-            response = _HttpcoreResponse(answer, request.url, where._replace(head_was_read=True))
-            self._check_proxy(response, route.proxy, url)
+            response = _Response(answer, request.url, where._replace(head_was_read=True))
+            self._check_proxy(response, route.proxy, target)
             self._cookies.keep(request.url, response.fields("set-cookie"))
             yield response
         finally:
-            await self._release(answer)
+            await answer.aclose()
 
     async def aclose(self) -> None:
         self._closed = True
-        for pool in self._pools.values():
-            await pool.aclose()
+        await self._carrier.aclose()
 
     async def _context(self, host: str) -> ssl.SSLContext:
         """Return the context for TLS with this host. Whether its files have changed is not asked at every request."""
@@ -378,78 +336,62 @@ class _HttpcorePort:
             self._way = self._way._replace(trust=Trust(Tls()))
         return cast("Trust", self._way.trust)
 
-    def _pool(self, proxy: Proxy | None, context: ssl.SSLContext | None) -> httpcore.AsyncConnectionPool:
-        """Return the pool for this way; a network that changed has another, and the old one's connections expire."""
-        pool = self._pools.get((proxy, context))
-        if pool is None:
-            pool = self._pools[proxy, context] = httpcore.AsyncConnectionPool(
-                ssl_context=context,
-                max_connections=None,
-                max_keepalive_connections=KEPT_CONNECTIONS,
-                keepalive_expiry=KEEP_ALIVE_SECONDS,
-                network_backend=dial.Dialler(self._way._replace(proxy=proxy), secure=context is not None),
-            )
-        return pool
+    def _through(self, proxy: Proxy | None) -> Way:
+        """Return the way through this proxy; always the same one, for connections are kept by it."""
+        if proxy not in self._ways:
+            self._ways[proxy] = self._way._replace(proxy=proxy)
+        return self._ways[proxy]
 
-    def _build(self, request: Request, url: httpx.URL, proxy: Proxy | None) -> httpcore.Request:
-        headers = [(b"Host", url.netloc), (b"Accept-Encoding", codings.ACCEPTED.encode("ascii"))]
+    def _hop(self, request: Request, target: Requested, proxy: Proxy | None, context: ssl.SSLContext | None) -> Hop:
+        fields: Fields = [(b"Host", target.authority), (b"Accept-Encoding", codings.ACCEPTED.encode("ascii"))]
         if request.body or request.method == "POST":
-            headers.append((b"Content-Length", b"%d" % len(request.body)))
+            fields.append((b"Content-Length", b"%d" % len(request.body)))
         given = request.at_hand()
-        headers.extend((name.encode("utf-8"), value.encode("utf-8")) for name, value in given)
+        fields.extend((name.encode("utf-8"), value.encode("utf-8")) for name, value in given)
         if not has(given, "cookie"):
             cookie = self._cookies.header(request.url)
             if cookie is not None:
-                headers.append((b"Cookie", cookie.encode("utf-8")))
-        target = url.raw_path
-        if _is_forwarded(url, proxy):
-            target = b"http://%b%b" % (url.netloc, url.raw_path)  # RFC 9112 section 3.2.2
+                fields.append((b"Cookie", cookie.encode("utf-8")))
+        forwards, asked = _is_forwarded(target, proxy), target.path
+        if forwards:
+            asked = b"http://%b%b" % (target.authority, target.path)  # RFC 9112 section 3.2.2
             if proxy is not None and proxy.authorization is not None:
-                headers.append((b"Proxy-Authorization", proxy.authorization.encode("ascii")))
-        return httpcore.Request(
+                fields.append((b"Proxy-Authorization", proxy.authorization.encode("ascii")))
+        return Hop(
+            self._through(proxy),
+            target.host,
+            target.port,
+            context,
+            forwards,
             request.method,
-            httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=target),
-            headers=headers,
-            content=_Body(request.body, request.written),
-            extensions=self._extensions,
+            asked,
+            fields,
+            request.body,
+            request.written,
         )
 
-    def _check_proxy(self, response: _HttpcoreResponse, proxy: Proxy | None, url: httpx.URL) -> None:
+    def _check_proxy(self, response: _Response, proxy: Proxy | None, target: Requested) -> None:
         """Of the answers to a request that a proxy carries in plain sight, one is never the server's."""
-        if proxy is not None and response.status == 407 and _is_forwarded(url, proxy):
+        if proxy is not None and response.status == 407 and _is_forwarded(target, proxy):
             head = tunnels.Head(407, response.header("proxy-authenticate"))
-            raise tunnels.refusal(proxy, head, _target(url))
+            raise tunnels.refusal(proxy, head, tunnels.place(target.host, target.port))
 
-    async def _trouble(self, error: Exception, where: _Where, url: httpx.URL, route: Route) -> Fault:
-        if isinstance(error, httpcore.ConnectError) and url.scheme == "https":
-            way = self._way._replace(proxy=route.proxy)
-            fault: Fault = await self._trust().refusal(
-                error, where.host, partial(dial.look, way, url.raw_host.decode("ascii"), url.port or 443)
-            )
+    async def _trouble(self, error: Exception, where: _Where, target: Requested, route: Route) -> Fault:
+        looking = partial(look, self._through(route.proxy), target.host, target.port)
+        if isinstance(error, NotConnected) and not isinstance(error, TooSlow) and target.scheme == "https":
+            fault: Fault = await self._trust().refusal(error, where.host, looking)
         else:
             fault = translate(error, where)
             is_unexplained = type(fault) is Interrupted and not is_dead_peer(error)
-            if url.scheme == "https" and is_unexplained and where.host not in self._answered:
-                way = self._way._replace(proxy=route.proxy)
-                look = partial(dial.look, way, url.raw_host.decode("ascii"), url.port or 443)
-                fault = await self._trust().hung_up(fault, where.host, look)
+            if target.scheme == "https" and is_unexplained and where.host not in self._answered:
+                fault = await self._trust().hung_up(fault, where.host, looking)
         if route.pac is not None and route.proxy is None and type(fault) in (Unreachable, TimedOut):
             fault.hint = f"{route.pac} names a PAC file, which is not run here. {PAC_HINT}"
         elif self._way.ipv4 and type(fault) is Unreachable:
             fault.hint += IPV4_HINT
         return fault
 
-    async def _release(self, answer: httpcore.Response) -> None:
-        try:
-            await answer.aclose()
-        except _FOREIGN:
-            pass  # the connection is gone already, which is what closing is for
 
-
-def _is_forwarded(url: httpx.URL, proxy: Proxy | None) -> bool:
+def _is_forwarded(target: Requested, proxy: Proxy | None) -> bool:
     """Whether the proxy is given the request itself, not asked for a tunnel."""
-    return url.scheme == "http" and proxy is not None and proxy.scheme in ("http", "https")
-
-
-def _target(url: httpx.URL) -> str:
-    return tunnels.place(url.host, url.port or 80)
+    return target.scheme == "http" and proxy is not None and proxy.scheme in ("http", "https")

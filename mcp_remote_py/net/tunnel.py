@@ -13,7 +13,7 @@ from mcp_remote_py.core.http.proxies import Proxy
 
 Read = Callable[[], Awaitable[bytes]]
 """Returns the next bytes, none at the end."""
-Write = Callable[[bytes], Awaitable[None]]
+Write = Callable[[bytes], Awaitable[object]]
 
 _SIGNED_IN = b"\x01\x00"
 """RFC 1929 section 2."""

@@ -1,10 +1,10 @@
 """Event streams: chunks of bytes in, server-sent events out. Shared by both HTTP wires.
 
-    chunks ──▶ core.sse.EventLines ──▶ httpx_sse.SSEDecoder ──▶ Event
+    chunks ──▶ core.sse.EventLines ──▶ EventDecoder ──▶ Event
 
-Lines are split on bytes and bounded; the library only reads fields. What it takes more lightly than WHATWG HTML
-section 9.2 is kept from it here: a `retry` that is not all digits. An id is given only with an event that has an id
-field of its own, because a fresh decoder on a resumed stream does not know the id that still holds.
+Lines are split on bytes and bounded, fields are read as WHATWG HTML section 9.2 says. An id is given only with an event
+that has an id field of its own, because a fresh decoder on a resumed stream does not know the id that still holds.
+(httpx-sse would read the fields, too, and is what the tests compare with; importing it imports all of httpx.)
 """
 
 from __future__ import annotations
@@ -14,12 +14,10 @@ from collections import deque
 from collections.abc import AsyncIterator
 from typing import NamedTuple
 
-from httpx_sse._decoders import SSEDecoder
-
 from mcp_remote_py.core.errors import PeerBroke, TooLarge
 from mcp_remote_py.core.sse import EventLines, EventTooLarge
 
-_RETRY = re.compile(r"retry: ?[0-9]{1,9}")
+_DIGITS = re.compile(r"[0-9]{1,9}")
 
 
 class Event(NamedTuple):
@@ -42,23 +40,38 @@ class EventDecoder:
 
     def __init__(self, limit: int) -> None:
         self._lines = EventLines(limit)
-        self._decoder = SSEDecoder()
-        self._has_id = False
+        self._begin()
+
+    def _begin(self) -> None:
+        self._name = ""
+        self._data: list[str] = []
+        self._id: str | None = None
+        self._retry: int | None = None
 
     def feed(self, chunk: bytes) -> list[Event]:
         """Return the events that this chunk completes. Raises `EventTooLarge` or `UnicodeDecodeError`."""
         events: list[Event] = []
         for line in self._lines.feed(chunk):
-            if line.startswith("retry") and not _RETRY.fullmatch(line):
+            if line:
+                self._field(line)
                 continue
-            if (line == "id" or line.startswith("id:")) and "\0" not in line:
-                self._has_id = True
-            event = self._decoder.decode(line)
-            if event is not None and (event.data or self._has_id or event.retry is not None):
-                # the library also makes an empty event of the blank line after a comment, once an id was seen
-                events.append(Event(event.event, event.data, event.id if self._has_id else None, event.retry))
-                self._has_id = False
+            data = "\n".join(self._data)
+            if data or self._id is not None or self._retry is not None:
+                events.append(Event(self._name or "message", data, self._id, self._retry))
+            self._begin()
         return events
+
+    def _field(self, line: str) -> None:
+        name, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        if name == "data":
+            self._data.append(value)
+        elif name == "event":
+            self._name = value
+        elif name == "id" and "\0" not in value:
+            self._id = value
+        elif name == "retry" and _DIGITS.fullmatch(value):
+            self._retry = int(value)
 
 
 class EventStream:

@@ -52,6 +52,7 @@ class Remote:
             network=reach.network,
             dead_peer=reach.timeouts.dead_peer,
             learn=reach.learn,
+            library=reach.network.library,
         )
 
     async def have_credentials(self) -> None:

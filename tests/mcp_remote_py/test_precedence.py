@@ -42,6 +42,7 @@ def _samples(option: Option) -> list[str]:
         "jwt_alg": [*ALGORITHMS],
         "log_level": ["debug", "warning", "error"],
         "log_format": ["json", "text"],
+        "http_library": ["h11", "httpx"],
     }
     by_metavar = {
         "TIME": [f"{number}s" for number in numbers],

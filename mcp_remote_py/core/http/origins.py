@@ -7,12 +7,14 @@ it is shown to lie on the origin it came from. Pure.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
-from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
+from urllib.parse import SplitResult, quote, urljoin, urlsplit, urlunsplit
 
 _PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _SUSPICIOUS = re.compile(r"[\x00-\x20\x7f\\]")
 _HOST_NAME = re.compile(r"[\w-]+(?:\.[\w-]+)*|[0-9a-f]*:[0-9a-f:.]*:[0-9a-f.]*")
+_UNQUOTED = "%/:=&?~+!$,;'@()*[]|"
 _SHOWN = 200
 _LOOPBACK_V4 = re.compile(r"127\.\d{1,3}\.\d{1,3}\.\d{1,3}")
 
@@ -25,12 +27,42 @@ class Origin(NamedTuple):
     port: int
 
 
+@lru_cache(maxsize=64)
 def origin_of(url: str) -> Origin:
     """Return the origin of an absolute URL. Raises `ValueError` where it has none."""
     parts = urlsplit(url)
     if parts.scheme not in _PORTS or not parts.hostname:
         raise ValueError("not an absolute URL of a scheme that we speak")
     return Origin(parts.scheme, parts.hostname, parts.port or _PORTS[parts.scheme])
+
+
+class Requested(NamedTuple):
+    """A URL as HTTP asks for it: where to connect to, the value of `Host`, and the target with its query."""
+
+    scheme: str
+    host: str
+    port: int
+    authority: bytes
+    path: bytes
+
+
+@lru_cache(maxsize=64)
+def requested(url: str) -> Requested:
+    """Return what to connect to and to ask for. Raises `ValueError` for what is no http or https URL.
+
+    Characters that no request line holds are percent-encoded; what is encoded already stays (RFC 3986 section 2).
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or not 0 < (parts.port or 1) < 65536:
+        raise ValueError("not a URL that HTTP can ask for")
+    host = parts.hostname if parts.hostname.isascii() else parts.hostname.encode("idna").decode("ascii")
+    authority = f"[{host}]" if ":" in host else host
+    if parts.port is not None and parts.port != _PORTS[parts.scheme]:
+        authority += f":{parts.port}"
+    path = quote(parts.path or "/", safe=_UNQUOTED) + (f"?{quote(parts.query, safe=_UNQUOTED)}" if parts.query else "")
+    return Requested(
+        parts.scheme, host, parts.port or _PORTS[parts.scheme], authority.encode("ascii"), path.encode("ascii")
+    )
 
 
 def is_same_origin(one: str, other: str) -> bool:
@@ -57,6 +89,7 @@ def resolve(base: str, reference: str) -> str:
     return url
 
 
+@lru_cache(maxsize=64)
 def place_of(url: str) -> str:
     """Return `host` or `host:port` for a sentence about the server; never a user name, path or query."""
     try:

@@ -11,6 +11,7 @@ import zlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from tests.support.scripted_server import Peer, ScriptedServer, Seen, closed_por
 
 MIB = 1024 * 1024
 Tenant = Callable[..., HttpPort]
-TENANTS: dict[str, Tenant] = {"httpcore": open_port}
+TENANTS: dict[str, Tenant] = {"h11": open_port, "httpx": partial(open_port, library="httpx")}
 
 
 @pytest.fixture(params=list(TENANTS))

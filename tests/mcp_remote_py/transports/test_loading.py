@@ -11,7 +11,7 @@ from mcp_remote_py.settings import Target
 from mcp_remote_py.transports import open_link
 from mcp_remote_py.transports.reach import Reach
 
-LIBRARIES = ("httpx", "httpx_sse", "websockets", "truststore", "aiohttp", "jwt")
+LIBRARIES = ("h11", "httpcore", "httpx", "httpx_sse", "websockets", "truststore", "aiohttp", "jwt")
 PROGRAM = """
 import sys
 {code}
@@ -31,8 +31,8 @@ def loaded_after(code: str) -> set[str]:
     [
         ("import mcp_remote_py.transports, mcp_remote_py.net", set()),
         ("import mcp_remote_py.net.tls, mcp_remote_py.net.redirects, mcp_remote_py.net.codings", set()),
-        ("from mcp_remote_py.transports import load; load('http')", {"httpx", "httpx_sse"}),
-        ("from mcp_remote_py.transports import load; load('sse')", {"httpx", "httpx_sse"}),
+        ("from mcp_remote_py.transports import load; load('http')", {"h11"}),
+        ("from mcp_remote_py.transports import load; load('sse')", {"h11"}),
         ("from mcp_remote_py.transports import load; load('ws')", {"websockets"}),
     ],
 )
