@@ -1,0 +1,21 @@
+"""The bench keeps working: one short round of everything, without a word about time."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.bench.__main__ import run, table
+from tests.bench.bridges import installed
+from tests.bench.measure import MEASUREMENTS
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+def test_one_round_of_every_measurement_gives_every_figure() -> None:
+    ours = [bridge for bridge in installed() if bridge.name in ("mcp-remote-py", "floor")]
+    found = run(ours, list(MEASUREMENTS), 1)
+    assert set(found) == {"mcp-remote-py", "floor"}
+    assert set(found["mcp-remote-py"]) == set(found["floor"])
+    assert found["mcp-remote-py"]["requests"][0] <= 4, "initialize, initialized, tools/list, and at most the GET stream"
+    text = table(found)
+    assert all(figure in text for figure in found["floor"])
