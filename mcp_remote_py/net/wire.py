@@ -204,7 +204,8 @@ async def _race(addresses: list[Address], options: Options) -> socket.socket:
 
 async def _attempt(address: Address, options: Options) -> socket.socket:
     family, place = address
-    ready = socket.socket(family, socket.SOCK_STREAM)
+    # with the protocol named, asyncio switches Nagle's algorithm off: two small writes must not wait for an ACK
+    ready = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         ready.setblocking(False)  # noqa: FBT003  the socket's own way to say it
         for level, name, value in options:
