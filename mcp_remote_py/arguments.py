@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn, TextIO
@@ -63,6 +64,10 @@ class Parser(argparse.ArgumentParser):
             group.add_argument(*option.flags, dest=option.name, action=_Collect, nargs=0, help=text)
 
     def error(self, message: str) -> NoReturn:
+        with_value = re.fullmatch(r"argument (\S+?)(?:/\S+)?: ignored explicit argument .*", message, re.DOTALL)
+        if with_value:
+            flag = with_value.group(1)
+            raise ConfigError(f"{flag} takes no value: write {flag} alone, or leave it out. {LISTED}")
         raise ConfigError(f"{message} {LISTED}")
 
     def answered(self, parsed: argparse.Namespace) -> bool:
@@ -77,6 +82,9 @@ class Parser(argparse.ArgumentParser):
     def unknown(self, flag: str) -> str:
         """Return the sentence for a flag that the table does not have."""
         known = [spelling for option in self._table for spelling in option.flags]
+        flag, blank, _ = flag.partition(" ")
+        if blank and flag in known:
+            return f'{flag} and its value are two entries of "args": "{flag}", "the value"'
         return f"unknown flag {flag}.{options.did_you_mean(flag, [*known, '--help', '--version'])} {LISTED}"
 
 

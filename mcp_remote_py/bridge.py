@@ -31,6 +31,7 @@ from mcp_remote_py.settings import Settings, Timeouts
 from mcp_remote_py.stdio import LineReader, Lines, LineWriter
 
 if TYPE_CHECKING:
+    from mcp_remote_py.net.cookies import Jars
     from mcp_remote_py.transports.reach import Reach
 
 _LOG = logging.getLogger("mcp_remote_py.bridge")
@@ -67,6 +68,7 @@ class Bridge:
             message_limit=settings.limits.message,
         )
         self._credentials = open_credentials(settings.credentials, redactor.learn)
+        self._jars: Jars = {}
         self._link: Link | None = None
         self._legs: dict[Key, _Leg] = {}
         self._timers: dict[Timer, asyncio.TimerHandle] = {}
@@ -313,6 +315,7 @@ class Bridge:
             given.limits,
             learn=self._redactor.learn,
             heard=self._heard if _counts_silence(given.timeouts) else None,
+            jars=self._jars,
         )
 
     def _listen_again(self) -> None:

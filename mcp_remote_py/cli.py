@@ -139,7 +139,7 @@ def read_settings(arguments: list[str], environ: Mapping[str, str]) -> Settings 
     line = _read_line(arguments)
     if line is None:
         return None
-    stored, file_notes = _read_file(line.given, environ)
+    stored, file_notes, choice = _read_file(line.given, environ)
     resolved = options.resolve(OPTIONS, line.given, environ, stored)
     if line.unverified and resolved.values["url"]:
         from mcp_remote_py import compat
@@ -152,6 +152,8 @@ def read_settings(arguments: list[str], environ: Mapping[str, str]) -> Settings 
     inputs = Inputs(environ, read_text, os.pathsep)
 
     def make() -> Settings:
+        if choice and not resolved.values["url"]:
+            raise ConfigError(f"No URL was given. {choice}")
         made = build(resolved, inputs)
         return made._replace(notes=(*notes, *made.notes), secrets=(*made.secrets, *line.secrets))
 
@@ -189,19 +191,20 @@ def _read_line(arguments: list[str]) -> _Line | None:
     return line._replace(notes=(*line.notes, *notes))
 
 
-def _read_file(given: Given, environ: Mapping[str, str]) -> tuple[Given, tuple[str, ...]]:
-    """Return what the configuration file says, and what is to be said about it."""
+def _read_file(given: Given, environ: Mapping[str, str]) -> tuple[Given, tuple[str, ...], str]:
+    """Return what the configuration file says, what is to be said about it, and which choice it leaves."""
     found = options.resolve([option for option in OPTIONS if option.name in ("config", "profile")], given, environ)
     path, profile = found.values["config"], found.values["profile"]
     where = found.origins["profile"]
     if path is None:
         if profile is not None:
             raise ConfigError(f"{where}: profiles are in a configuration file. Name it with --config FILE.")
-        return {}, ()
+        return {}, (), ""
     from mcp_remote_py import config_file
 
     stored = config_file.read(path, found.origins["config"], profile, where, OPTIONS)
-    return stored.given, stored.notes
+    choice = "" if profile or not stored.profiles else f"Choose a profile: --profile {' or '.join(stored.profiles)}"
+    return stored.given, stored.notes, choice
 
 
 def _misspelt(resolved: options.Resolved, environ: Mapping[str, str]) -> list[str]:

@@ -72,6 +72,9 @@ class Carried(NamedTuple):
 def carry(arguments: Sequence[str]) -> Carried:
     """Translate the line. Raises `ConfigError` where it is one that serves, or has flags without a counterpart."""
     line = split(arguments, _ours(), {"-y": "", "yes": "", **SERVING, **CARRYING, **_own_of_the_server()})
+    wrong = tuple(part.flag for part in line.parts if _is_ours_in_other_case(part.flag))
+    if wrong:
+        return Carried({}, [], [], [], [], [], wrong)
     serving = _serving(line)
     if serving:
         raise ConfigError(_serve_instead(arguments, line, serving))
@@ -84,6 +87,13 @@ def carry(arguments: Sequence[str]) -> Carried:
 def _ours() -> dict[str, str]:
     flags = {flag: "" if option.sets is not None else "1" for option in OPTIONS for flag in option.flags}
     return {**flags, "--help": "", "-h": "", "--version": "", "-V": ""}
+
+
+def _is_ours_in_other_case(flag: str) -> bool:
+    """`--Header`: look-up by `plain` names would take it for the flag of another program."""
+    ours = _ours()
+    is_theirs = flag in ours or plain(flag) in CARRYING
+    return flag.startswith("--") and not is_theirs and flag.lower() in map(str.lower, ours)
 
 
 def _own_of_the_server() -> dict[str, str]:
@@ -144,6 +154,8 @@ def _add(found: Carried, name: str, part: Part, text: str) -> None:
 
 
 def _missing(part: Part) -> str:
+    if CARRYING.get(plain(part.flag)) == "2":
+        return f'{part.flag} takes two words: {part.flag} Authorization "Bearer ...". Better: --header "Name: value".'
     return f"{part.flag}: its value is missing."
 
 

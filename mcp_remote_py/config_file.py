@@ -112,9 +112,20 @@ def _parsed(text: str, path: str) -> dict[str, Any]:
         if line is None:
             lines = text.splitlines() or [""]
             line, column = str(len(lines)), str(len(lines[-1]) + 1)
-        raise ConfigError(f"{path}, line {line}, column {column}: this is no TOML: {_AT.sub('', words)}.") from None
+        place = f"{path}, line {line}, column {column}"
+        raise ConfigError(f"{place}: this is no TOML: {_AT.sub('', words)}.{_commonest(text, line)}") from None
     except RecursionError:
         raise ConfigError(f"{path}: its arrays or tables are nested too deeply.") from None
+
+
+def _commonest(text: str, line: str) -> str:
+    """The commonest mistakes: no quotes, and on Windows `"C:\\Users\\me"`, whose backslashes TOML takes for escapes."""
+    at = text.splitlines()[int(line) - 1 : int(line)]
+    if at and re.search(r'"[^"]*\\', at[0]):
+        return r" A path with backslashes stands in single quotes: 'C:\folder\file'."
+    if at and re.search(r"=\s*[A-Za-z/~]", at[0]):
+        return ' Text stands in quotes: "like this".'
+    return ""
 
 
 def _no_profile(profile: str, where: str, path: str, known: list[str]) -> str:
@@ -183,7 +194,9 @@ def _located(text: str, option: Option, folder: str) -> str:
 def _pairs(option: Option, content: object, where: str) -> Iterator[tuple[str, str]]:
     if isinstance(content, dict) and option.name in _TABLES:
         for name, value in content.items():
-            yield f"{where}.{name}", _entry(option, name, value, f"{where}.{name}")
+            # in quotes, or the redactor takes what is said about `headers.X-Api-Key: ` for the key
+            place = f'{where}."{name}"' if option.name == "header" else f"{where}.{name}"
+            yield place, _entry(option, name, value, place)
     elif isinstance(content, list) and option.name == "bearer_command":
         yield where, shlex.join(_text(option, word, where) for word in content)
     elif isinstance(content, list) and option.repeats:

@@ -27,7 +27,7 @@ from mcp_remote_py.settings import (
 )
 
 NO_URL = "No URL was given. Write: mcp-remote-py https://example.com/mcp   (or set MCP_REMOTE_URL; --help has the rest)"
-MODE = "MCP_MODE"
+MODE, UNVERIFIED = "MCP_MODE", "NODE_TLS_REJECT_UNAUTHORIZED"
 SCHEMES = ("https", "http", "wss", "ws")
 PING_SECONDS = 30.0
 _TRUST_VARIABLES = (
@@ -71,6 +71,8 @@ def build(resolved: Resolved, inputs: Inputs) -> Settings:
             f"{resolved.origins['timeout']}: a bare number of 1000 or more is read as milliseconds, "
             f"so this is {values['timeout']:g} s. Write 100s or 2m to be clear."
         )
+    if environ.get(UNVERIFIED, "").strip() == "0" and url.startswith(("https:", "wss:")):
+        notes.append(f"{UNVERIFIED}=0 has no effect here: certificates are verified. --ca-bundle FILE trusts one more.")
     return Settings(
         target=Target(url, ws_auth),
         strategy=strategy or "http-first",
@@ -112,7 +114,8 @@ def check_url(text: str, where: str) -> str:
     """Return the URL without its fragment. Raises `ConfigError` that says what is wrong with it."""
     text = text.strip()
     if any(character.isspace() or ord(character) < 32 or ord(character) == 127 for character in text):
-        raise ConfigError(f"{where} has a blank or a control character in it.")
+        apart = ' Each option is an entry of its own: "args": ["URL", "--option", "value"].' if " -" in text else ""
+        raise ConfigError(f"{where} has a blank or a control character in it.{apart}")
     try:
         parts = urllib.parse.urlsplit(text)
         port = parts.port
@@ -120,7 +123,7 @@ def check_url(text: str, where: str) -> str:
         raise ConfigError(f"{where} is no valid URL: check the host and the port.") from None
     scheme = parts.scheme.lower()
     if scheme not in SCHEMES:
-        if "://" in text:
+        if scheme and "://" in text:
             suggestion = options.did_you_mean(scheme, SCHEMES)
             raise ConfigError(f"{where}: the scheme {scheme!r} is none of {', '.join(SCHEMES)}.{suggestion}")
         raise ConfigError(f"{where}: {text!r} has no scheme. Write the whole URL, for example https://example.com/mcp")
@@ -195,16 +198,16 @@ def _tls(resolved: Resolved, inputs: Inputs) -> Tls:
         paths = text.split(inputs.path_separator) if is_folder else [text]
         trusted += [TrustFile(file_name(path, name), name, is_folder) for path in paths if path.strip()]
     password_variable = values["client_key_password_env"]
-    if password_variable and password_variable not in environ:
-        where = origins["client_key_password_env"]
-        raise ConfigError(f"{where}: the variable {password_variable} is not set.")
+    password = None
+    if password_variable:
+        password = options.variable(password_variable, origins["client_key_password_env"], environ)
     if values["client_key"] and not values["client_cert"]:
         raise ConfigError(f"{origins['client_key']} needs --client-cert, the certificate that belongs to the key.")
     return Tls(
         trusted=tuple(trusted),
         client_cert=values["client_cert"],
         client_key=values["client_key"],
-        client_password=environ[password_variable] if password_variable else None,
+        client_password=password,
         insecure=tuple(_insecure(host, origins["insecure"]) for host in values["insecure"]),
     )
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from mcp_remote_py.core import options
-from mcp_remote_py.core.credentials import Source, bearer_token, claim_value
+from mcp_remote_py.core.credentials import NOT_TAKEN, Source, bearer_token, claim_value
 from mcp_remote_py.core.errors import ConfigError
 from mcp_remote_py.core.options import Level, Resolved
 from mcp_remote_py.settings import (
@@ -138,14 +138,25 @@ def _contradiction(one: _Given, other: _Given) -> str:
 
 
 def _headers(inputs: _Inputs) -> list[_Given]:
+    """Those of all levels: a flag with one header does not take away the file's other ones."""
     where, level = inputs.where("header"), inputs.level("header")
-    found: list[_Given] = []
-    for text in inputs.resolved.values["header"] or ():
-        inputs.secrets.extend(inputs.environ.get(name, "") for name in options.variables_in(text))
-        name, content = options.header(options.expand(text, where, inputs.environ), where)
-        source = Source(f"the {name} header of {where}", f"It is wrong, expired or meant for another server. {_RENEW}")
-        found.append(_Given(name, level, where, content, source))
+    found = [_header(inputs, level, where, text) for text in inputs.resolved.values["header"] or ()]
+    for lower, place, text in inputs.resolved.below["header"]:
+        name, _, content = text.partition(":")
+        higher = next((one for one in found if one.name.lower() == name.strip().lower() and one.level > lower), None)
+        if higher is None:
+            found.append(_header(inputs, lower, place, text))
+        else:  # nobody asks for its variables, which may not be set
+            inputs.secrets.append(content.strip())
+            inputs.notes.append(f"{higher.where} gives the header {higher.name}, so {place} is not used.")
     return found
+
+
+def _header(inputs: _Inputs, level: Level, where: str, text: str) -> _Given:
+    inputs.secrets.extend(inputs.environ.get(name, "") for name in options.variables_in(text))
+    name, content = options.header(options.expand(text, where, inputs.environ), where)
+    inputs.secrets.extend((content, content.partition(" ")[2]))
+    return _Given(name, level, where, content, Source(f"the {name} header of {where}", f"{NOT_TAKEN} {_RENEW}"))
 
 
 _RENEW = "Renew it where it was given, and restart this MCP server in the host."
@@ -159,21 +170,25 @@ def _token(inputs: _Inputs) -> list[_Given]:
         inputs.notes.append(f"{where} is set, but empty: it gives no token.")
         return []
     inputs.secrets.append(text.strip())
+    lower: list[_Given] = []  # they cannot win; the notes say so
+    for below, place, hidden in inputs.resolved.below["token"]:
+        inputs.secrets.append(hidden.strip())
+        lower.append(_Given("Authorization", below, place, f"Bearer {hidden.strip()}"))
     try:
         content = f"Bearer {bearer_token(text)}"
     except ValueError as reason:
         raise ConfigError(f"{where}: this is no bearer token: {reason}. {_OTHER_SCHEME}") from None
-    source = Source(f"the token from {where}", f"It is wrong, expired or meant for another server. {_RENEW}")
+    source = Source(f"the token from {where}", f"{NOT_TAKEN} {_RENEW}")
     other = where in OF_OTHER_TOOLS
-    return [_Given("Authorization", inputs.level("token"), where, content, source, gives_way=other)]
+    return [_Given("Authorization", inputs.level("token"), where, content, source, gives_way=other), *lower]
 
 
 _OTHER_SCHEME = "For another kind of Authorization, write the whole header with --header or in a --header-file."
 
 
 def _basic(inputs: _Inputs) -> list[_Given]:
-    user, where = inputs.text("basic"), inputs.where("basic")
-    if user is None:
+    user, where = inputs.resolved.values["basic"], inputs.where("basic")
+    if user is None:  # an empty one is a name, too: Azure DevOps takes its tokens as the password of nobody
         _refuse_without(inputs, ("basic_password_env", "basic_password_file"), "--basic USER")
         return []
     if ":" in user:
@@ -213,7 +228,7 @@ def _bearer_file(inputs: _Inputs) -> list[_Given]:
     inputs.secrets.append(text.strip())
     source = Source(
         f"the token from {where}",
-        "It is wrong, expired or meant for another server. Write a new one into the file; it is read again then.",
+        f"{NOT_TAKEN} Write a new one into the file; it is read again then.",
     )
     return [_Given("Authorization", inputs.level("bearer_file"), where, BearerFile(path, where, text), source)]
 
@@ -294,8 +309,8 @@ def _key_places(inputs: _Inputs, name: str) -> list[tuple[Level, str, Callable[[
     found: list[tuple[Level, str, Callable[[], str]]] = []
     variable, path = inputs.text(f"{name}_env"), inputs.text(f"{name}_file")
     if variable is not None:
-        where = f"{inputs.where(f'{name}_env')} {variable}"
-        found.append((inputs.level(f"{name}_env"), where, lambda: _variable(inputs, variable, where)))
+        flag = inputs.where(f"{name}_env")
+        found.append((inputs.level(f"{name}_env"), f"{flag} {variable}", lambda: _variable(inputs, variable, flag)))
     if path is not None:
         place = f"{inputs.where(f'{name}_file')} {path}"
         found.append((inputs.level(f"{name}_file"), place, lambda: _without_line_end(_read(inputs, path, place))))
@@ -362,9 +377,7 @@ def _place(inputs: _Inputs, path: str) -> str:
 
 
 def _variable(inputs: _Inputs, name: str, where: str) -> str:
-    if name not in inputs.environ:
-        raise ConfigError(f'{where}: the variable {name} is not set. Add it to the "env" of this server\'s entry.')
-    return inputs.environ[name]
+    return options.variable(name, where, inputs.environ)
 
 
 def _read(inputs: _Inputs, path: str, where: str) -> str:
@@ -372,7 +385,7 @@ def _read(inputs: _Inputs, path: str, where: str) -> str:
         return inputs.read_text(path)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise ConfigError(f"{where}: cannot be read ({reason}).") from None
+        raise ConfigError(f"{where}: cannot be read ({reason}).{options.unexpanded(path)}") from None
     except ValueError:
         raise ConfigError(f"{where}: this is no name of a file.") from None
 

@@ -43,7 +43,7 @@ def _milliseconds_when_large(text: str, where: str) -> float | None:
 
 def is_old_timeout(text: str) -> bool:
     """Whether this is a bare number that can only be meant in milliseconds."""
-    return re.fullmatch(r"\d+(\.\d+)?", text.strip(), re.ASCII) is not None and float(text) >= 1000
+    return re.fullmatch(r"\d{1,15}(\.\d{1,15})?", text.strip(), re.ASCII) is not None and float(text) >= 1000
 
 
 def _unquoted(word: str) -> str:

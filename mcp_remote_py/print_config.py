@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TextIO
 
 from mcp_remote_py.config_file import NOT_INSIDE
 from mcp_remote_py.core.errors import ConfigError
+from mcp_remote_py.core.http import proxies
 from mcp_remote_py.core.message import encode
 from mcp_remote_py.core.options import Level, Option, Resolved
 from mcp_remote_py.core.redact import MASK, Redactor
+from mcp_remote_py.core.secret_places import is_secret_name
 from mcp_remote_py.settings import Settings
 
 
@@ -54,7 +56,8 @@ def _line(option: Option, resolved: Resolved, redactor: Redactor) -> str:
     is_given = resolved.levels[option.name] is not Level.DEFAULT
     if value is None and not (is_given and option.metavar == "TIME"):
         return f"# {key} is not set  # from {origin}"
-    hidden = "# " if option.name in NOT_INSIDE else ""  # they choose the file, so they cannot stand in it
+    # some choose the file, so they cannot stand in it; some say how a JWT is made, which without a key is an error
+    hidden = "# " if option.name in NOT_INSIDE or (option.name.startswith("jwt_") and not is_given) else ""
     return f"{hidden}{key} = {_toml(_plain(option, value), redactor)}  # from {_one_line(origin)}"
 
 
@@ -67,14 +70,30 @@ def _plain(option: Option, value: Any) -> Any:
     if option.metavar == "NAME=TIME":
         return f"{value[0]}={_duration(value[1])}"
     if option.metavar == "COMMAND":
-        return shlex.join(value)
+        return shlex.join(_without_values(value))
+    if option.metavar == "VAR":
+        return value if re.fullmatch(r"[A-Za-z_]\w*", value, re.ASCII) else MASK  # the secret itself, by mistake
+    if option.name == "basic":
+        user, colon, _ = value.partition(":")
+        return f"{user}:{MASK}" if colon else value
     if option.name == "header":
-        return f"{value.partition(':')[0].strip()}: {MASK}" if ":" in value else MASK
+        name, colon, _ = value.strip().partition(":")
+        return f"{name.strip()}: {MASK}" if colon and " " not in name.strip() else MASK
     if option.name == "url":
         return without_secrets(value)
     if option.name == "proxy":
         return value if value in ("none", "system") else without_secrets(value)
     return MASK if option.secret else value
+
+
+def _without_values(words: Sequence[str]) -> Iterator[str]:
+    """Yield the words of a command; of `--client-secret X`, `--token=X` and the like, the value is masked."""
+    follows = False
+    for word in words:
+        name, equals, _ = word.partition("=")
+        is_secret = word.startswith("-") and is_secret_name(name.lstrip("-"))
+        yield MASK if follows and not word.startswith("-") else f"{name}={MASK}" if is_secret and equals else word
+        follows = is_secret and not equals
 
 
 def _duration(seconds: float | None) -> str:
@@ -134,7 +153,7 @@ def _result(settings: Settings, redactor: Redactor) -> list[str]:
         *(f"certificates: {file.where} {file.path}" for file in tls.trusted),
         *(f"certificates: {file.where} {file.path} CANNOT BE USED" for file in tls.missing),
         *(f"certificates: NOT VERIFIED for {host}" for host in tls.insecure),
-        f"proxy: {_proxy(network.proxy)}",
+        f"proxy: {_proxy(settings)}",
         *(f"proxy variable: {_variable(name, text)}" for name, text in network.variables),
         f"log level: {settings.logging.level}",
         *(f"note: {note}" for note in settings.notes),
@@ -152,8 +171,17 @@ def _header_names(settings: Settings) -> str:
     return ", ".join(names) or "none"
 
 
-def _proxy(text: str) -> str:
-    return text if text in ("none", "system") else without_secrets(text)
+def _proxy(settings: Settings) -> str:
+    network = settings.network
+    try:
+        route = proxies.choose(settings.target.url, network.proxy, dict(network.variables))
+    except proxies.BadProxy as bad:
+        return f"{bad}. {bad.hint}"
+    if route.proxy is not None:
+        return f"{route.proxy.place} ({route.why})"
+    if route.why == proxies.UNNAMED:
+        return "the operating system's setting, as no variable names one"
+    return f"none ({route.why})"
 
 
 def _variable(name: str, text: str) -> str:

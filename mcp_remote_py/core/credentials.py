@@ -31,6 +31,10 @@ _VISIBLE = re.compile(r"[\x21-\x7e]+")
 _TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.\d+)?(?:([Zz])|([+-])(\d\d):?(\d\d))")
 
 
+NOT_TAKEN = "It is wrong, expired or meant for another server."
+"""Why a token is refused, as far as anybody but the server knows."""
+
+
 class Source(NamedTuple):
     """What gives the `Authorization` header, in words for people: `what` was refused, and how to `mend` that."""
 

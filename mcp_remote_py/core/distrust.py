@@ -14,6 +14,7 @@ from typing import NamedTuple
 from mcp_remote_py.core.certificates import Certificate, Name
 from mcp_remote_py.core.redact import printable
 
+_GIVE_IT = 'pass it with --ca-bundle FILE (in "args": "--ca-bundle", "/path/to/FILE").'
 _SHOWN = 100
 _HOSTS_SHOWN = 5
 
@@ -109,7 +110,7 @@ def explain(reason: Reason, chain: Sequence[Certificate], host: str, asked: Aske
     who = f"; subject {_who(chain[0].subject)}, issuer {_who(chain[0].issuer)}" if chain else ""
     hint = said.hint
     if reason in _ABOUT_ISSUERS and asked.missing:
-        hint = f"{' and '.join(asked.missing)} cannot be used: mend that path first. {hint}"
+        hint = f"{' and '.join(asked.missing)} cannot be used: correct that path, if the file is elsewhere now. {hint}"
     if reason in _ABOUT_ISSUERS and not asked.system:
         hint = f"Install the system's certificates (the package ca-certificates). {hint}"
     return Words(f"the certificate of {host} was refused: {said.text}{who}; {_stores(asked)}", hint)
@@ -191,23 +192,23 @@ def _unknown_issuer(matter: _Matter) -> Words:
     root, product = _who(top.issuer), inspector(matter.chain)
     if product:
         return Words(
-            f"it was issued by {root}, an authority of {product} that this machine does not trust: {product} opens "
-            "connections on the way, to inspect them",
-            f"The issuer is {product}: export its root certificate {root} (from the browser, the system's keychain, or "
-            "ask IT) and pass it with --ca-bundle FILE.",
+            f"it was issued by {root}, which this machine does not trust: {product} opens connections on the way, to "
+            "inspect them",
+            f"The issuer is {product}: export its root certificate {root} (from the browser: padlock, certificate, "
+            f"topmost entry; or ask IT for it), and {_GIVE_IT}",
         )
     if top.is_self_issued or not is_alone:
         return Words(
             f"it was issued by {root}, an authority that this machine does not trust",
-            f"The issuer is {root}: if it is your company's, export this root certificate (or ask IT for it) and pass "
-            "it with --ca-bundle FILE.",
+            f"The issuer is {root}: if it is your company's, export this root certificate (or ask IT for it), and "
+            f"{_GIVE_IT}",
         )
     return Words(
         f"the server does not send the intermediate certificate {root}, or {root} is a root that this machine does "
         "not trust",
-        f"The issuer is {root}: if it is your company's root, export it (or ask IT for it) and pass it with "
-        "--ca-bundle FILE. If it is an intermediate authority, the server's operator must add its certificate to "
-        "what the server sends; until then --ca-bundle FILE with that certificate helps, too.",
+        f"The issuer is {root}: get its certificate (from your IT, or from the server's operator), and {_GIVE_IT} If "
+        "browsers reach this server without trouble, the mistake is the server's: the server's operator must add that "
+        "certificate to what the server sends.",
     )
 
 

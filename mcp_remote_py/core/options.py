@@ -62,6 +62,9 @@ class Resolved(NamedTuple):
     origins: dict[str, str]
     texts: dict[str, str]
     levels: dict[str, Level]
+    below: dict[str, list[tuple[Level, str, str]]]
+    """(level, where, text) of what lower levels say about an option, which counts only where its meaning is a list of
+    names: of two headers with different names both are sent."""
 
 
 def resolve(
@@ -75,9 +78,11 @@ def resolve(
     `given` maps an option's name to the (flag, text) pairs of the command line, in order; `stored` likewise to those
     of the configuration file. Raises `ConfigError`.
     """
-    found = Resolved({}, {}, {}, {})
+    found = Resolved({}, {}, {}, {}, {})
     for option in table:
-        level, pairs = _highest(option, given, environ, stored)
+        said = _levels(option, given, environ, stored)
+        level, pairs = said[0] if said else (Level.DEFAULT, [])
+        found.below[option.name] = [(lower, where, text) for lower, pairs in said[1:] for where, text in pairs]
         found.levels[option.name] = level
         if not pairs:
             found.values[option.name], found.origins[option.name] = option.default, "default"
@@ -90,23 +95,24 @@ def resolve(
     return found
 
 
-def _highest(
+def _levels(
     option: Option,
     given: Mapping[str, Sequence[tuple[str, str]]],
     environ: Mapping[str, str],
     stored: Mapping[str, Sequence[tuple[str, str]]],
-) -> tuple[Level, list[tuple[str, str]]]:
-    """Return the (where, text) pairs of the highest level that gives this option a value."""
+) -> list[tuple[Level, list[tuple[str, str]]]]:
+    """Return the (where, text) pairs of each level that says something about this option, the highest first."""
+    found: list[tuple[Level, list[tuple[str, str]]]] = []
     if given.get(option.name):
-        return Level.FLAG, list(given[option.name])
-    for name in option.variables:
-        text = environ.get(name)
-        if text:
-            lines = [line for line in text.splitlines() if line.strip()] if option.repeats else [text]
-            return Level.ENVIRONMENT, [(name, line) for line in lines]
+        found.append((Level.FLAG, list(given[option.name])))
+    name = next((name for name in option.variables if environ.get(name)), None)
+    if name is not None:
+        text = environ[name]
+        lines = [line for line in text.splitlines() if line.strip()] if option.repeats else [text]
+        found.append((Level.ENVIRONMENT, [(name, line) for line in lines]))
     if stored.get(option.name):
-        return Level.FILE, list(stored[option.name])
-    return Level.DEFAULT, []
+        found.append((Level.FILE, list(stored[option.name])))
+    return found
 
 
 def value(option: Option, text: str, where: str) -> Any:
@@ -118,8 +124,9 @@ def value(option: Option, text: str, where: str) -> Any:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return ` Did you mean X?`, or nothing."""
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f" Did you mean {close[0]}?" if close else ""
+    spelled = {other.lower(): other for other in known}
+    close = difflib.get_close_matches(word.lower(), list(spelled), n=1, cutoff=0.6)
+    return f" Did you mean {spelled[close[0]]}?" if close else ""
 
 
 def misspelt(table: Sequence[Option], prefix: str, environ: Iterable[str], known: Iterable[str]) -> list[str]:
@@ -139,6 +146,24 @@ def misspelt(table: Sequence[Option], prefix: str, environ: Iterable[str], known
         guess = did_you_mean(name, [other for other in ours if other.startswith(prefix)])
         found.append(f"{name} is not a variable of this program, so it does nothing.{guess}")
     return found
+
+
+def variable(name: str, where: str, environ: Mapping[str, str]) -> str:
+    """Return the value of the variable that an option names. Raises `ConfigError`, without what may be a secret."""
+    if name in environ:
+        return environ[name]
+    if not re.fullmatch(r"[A-Za-z_]\w*", name):
+        raise ConfigError(
+            f'{where}: this is no name of a variable. Put the secret into a variable in "env", and write the name of '
+            "that variable here."
+        )
+    raise ConfigError(f'{where}: the variable {name} is not set. Add it to the "env" of this server\'s entry.')
+
+
+def unexpanded(path: str) -> str:
+    """Return a sentence for a path with a variable in it, which nobody replaces; empty for any other."""
+    has_variable = re.search(r"\$\{|\$\w|%\w+%", path) is not None
+    return " Variables are not replaced in a path: write it in full." if has_variable else ""
 
 
 def one_of(*words: str) -> Parser:
@@ -165,7 +190,7 @@ def log_level(text: str, where: str) -> str:
 
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)?")
+_DURATION = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*(ms|s|m|h)?")
 
 
 def seconds(text: str, where: str) -> float | None:
@@ -207,7 +232,7 @@ def origin(text: str, where: str) -> str:
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
-_SIZE = re.compile(r"(\d+)\s*(|b|k|kb|kib|m|mb|mib|g|gb|gib)")
+_SIZE = re.compile(r"([0-9]{1,15})\s*(|b|k|kb|kib|m|mb|mib|g|gb|gib)")
 _SIZES = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 
 
@@ -221,7 +246,7 @@ def size(text: str, where: str) -> int:
 
 def count(text: str, where: str) -> int:
     """Parse a whole number of at least 1."""
-    if not text.strip().isdecimal() or int(text) < 1:
+    if re.fullmatch(r"[0-9]{1,15}", text.strip()) is None or int(text) < 1:
         raise ConfigError(f"{where}: {text!r} is no whole number of at least 1.")
     return int(text)
 
@@ -266,6 +291,8 @@ def header(text: str, where: str) -> tuple[str, str]:
     if not colon or not name:
         raise ConfigError(f'{where}: a header is written "Name: value".')
     if not _TOKEN.fullmatch(name):
+        if name.partition(" ")[0].lower() in ("bearer", "basic", "token"):  # what follows is no name, but a secret
+            raise ConfigError(f'{where}: the name is missing. Write "Authorization: {name.partition(" ")[0]} ...".')
         raise ConfigError(f"{where}: {name!r} is no header name.")
     if any((ord(character) < 32 and character != "\t") or ord(character) in range(127, 160) for character in content):
         raise ConfigError(f"{where}: the value of {name} has a control character or a line end in it.")

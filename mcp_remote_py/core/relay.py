@@ -554,7 +554,7 @@ class Relay:
             return [Disarm(Timer("linger", key))]
         if not pending.sent:
             fault = _before_sending(fault)
-        failed = Note("warning", f"{pending.message.method} {key} failed: {fault}")
+        failed = Note("warning", f"{pending.message.method} {key} failed: {fault}. {fault.hint}".rstrip())
         return [failed, *self._answered(key, pending, as_error(fault, pending.message.id))]
 
     def _unmark(self, key: Key) -> None:

@@ -10,7 +10,7 @@ import time
 from typing import Protocol
 
 from mcp_remote_py import settings
-from mcp_remote_py.core.credentials import Learn, Now, Source
+from mcp_remote_py.core.credentials import NOT_TAKEN, Learn, Now, Source, expiry_of
 from mcp_remote_py.core.http.headers import Headers, has
 
 
@@ -55,7 +55,13 @@ class Fixed:
 
     @property
     def source(self) -> Source | None:
-        return self._source
+        given = next((value for name, value in self._headers if name.lower() == "authorization"), "")
+        expires = expiry_of(given.removeprefix("Bearer "))
+        if self._source is None or expires is None or not 0 < expires < time.time():
+            return self._source
+        when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(expires))
+        mend = self._source.mend.replace(NOT_TAKEN, f"It expired on {when}, as it says itself.")
+        return self._source._replace(mend=f"{mend} With --bearer-command, a program renews it by itself.")
 
     async def headers(self) -> Headers:
         return self._headers
@@ -88,8 +94,8 @@ def check(given: settings.Credentials) -> tuple[str, ...]:
     if isinstance(given.authorization, settings.BearerCommand):
         from mcp_remote_py.credentials import bearer_command
 
-        bearer_command.find_program(given.authorization)
-    elif isinstance(given.authorization, settings.MintedJwt):
+        return bearer_command.check(given.authorization)
+    if isinstance(given.authorization, settings.MintedJwt):
         from mcp_remote_py.credentials import minted_jwt
 
         return minted_jwt.check(given.authorization)

@@ -24,6 +24,7 @@ _HOLD_SECONDS = 1.0
 """So long lines of stderr are held back at most: some ask the user to open a page, and must be seen."""
 _SECRET_LENGTH, _MOST_WORDS = 16, 64
 """What is taken for a secret in output that cannot be read as a token: shorter words would be found in any log."""
+_OF_SHELLS = frozenset(["|", "||", "&&", ";", ">", "<", "2>&1", "2>/dev/null", ">/dev/null", "2>nul"])
 
 
 class BearerCommand:
@@ -52,7 +53,7 @@ class BearerCommand:
             _LOG.warning("%s %s. The token that it printed before has not expired yet.", self._given.where, outcome)
             token.renew_at = renewal(token.expires, self._now(), short=True)
             return token
-        raise SignInNeeded(f"{self._given.where} gave no token: the command {outcome}", hint=self._hint())
+        raise SignInNeeded(f"{self._given.where} gave no token: the command {outcome}", hint=self._hint(outcome))
 
     def renew(self, refused: Token) -> None:
         if refused is self._token:
@@ -62,12 +63,13 @@ class BearerCommand:
         if self._run is not None:
             self._run.kill()
 
-    def _hint(self) -> str:
-        return (
-            f"Run it by hand ({self._given.argv[0]} ...) and mend what it says; its own words are in the log, on "
-            "stderr. It must print the token and nothing else, or JSON with access_token; --bearer-command-timeout "
-            "gives it more time."
-        )
+    def _hint(self, outcome: str) -> str:
+        by_hand = f"Run it by hand in a terminal ({self._given.argv[0]} ...)"
+        if outcome.startswith("ended with"):
+            return f"{by_hand} and do what it says: often you must sign in again. Its words are in the log, too."
+        if outcome.startswith("ran for longer"):
+            return f"{by_hand}: perhaps it waits for an answer. --bearer-command-timeout gives it more time."
+        return f"{by_hand}: it must print the token and nothing else, or JSON with access_token, on stdout."
 
     # --- One run -----------------------------------------------------------------------------------------------
 
@@ -165,6 +167,18 @@ def find_program(given: settings.BearerCommand) -> str:
         where = "is no program that can be run" if is_path else "is no program on the PATH that the host gives us"
         raise ConfigError(f"{given.where}: {name} {where}. Give its whole path, and check that it may be executed.")
     return os.path.abspath(found)
+
+
+def check(given: settings.BearerCommand) -> tuple[str, ...]:
+    """Look for the program, and return what the user should hear. Raises `ConfigError` as `find_program` does."""
+    find_program(given)
+    for word in given.argv[1:]:
+        if word in _OF_SHELLS:
+            return (
+                f"{given.where}: the command is run without a shell, so {word} is handed to {given.argv[0]} as a "
+                "word. If a shell is meant, write it in front: sh -c '...' (Windows: cmd /c \"...\").",
+            )
+    return ()
 
 
 def _in_loop(loop: asyncio.AbstractEventLoop, call: Callable[[Any], None], argument: object) -> None:

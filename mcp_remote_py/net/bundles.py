@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from mcp_remote_py.core import certificates
 from mcp_remote_py.core.errors import ConfigError
+from mcp_remote_py.core.options import unexpanded
 from mcp_remote_py.settings import Tls, TrustFile
 
 _BEGIN = re.compile(rb"-----BEGIN (?:X509 )?CERTIFICATE-----")
@@ -109,7 +110,9 @@ def check(file: TrustFile) -> int:
     except OSError as error:
         kind = "folder" if file.is_folder else "file"
         reason = error.strerror or "unknown reason"
-        raise ConfigError(f"{file.where} {file.path}: the {kind} cannot be read ({reason}).") from None
+        raise ConfigError(
+            f"{file.where} {file.path}: the {kind} cannot be read ({reason}).{unexpanded(file.path)}"
+        ) from None
     except ValueError as error:
         raise ConfigError(f"{file.where} {file.path}: {error}") from None
     return 0

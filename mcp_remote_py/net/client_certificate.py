@@ -17,6 +17,7 @@ from typing import NoReturn, TypeVar
 
 from mcp_remote_py.core import certificates
 from mcp_remote_py.core.errors import INSTALL_CRYPTO, ConfigError
+from mcp_remote_py.core.options import unexpanded
 from mcp_remote_py.net import bundles
 from mcp_remote_py.settings import Tls
 
@@ -133,7 +134,9 @@ def _load_pkcs12(context: ssl.SSLContext, content: bytes, path: str, password: s
     named = f"--client-cert {path}"
     try:
         key, certificate, others = _with_password(pkcs12.load_key_and_certificates, content, password)
-    except ValueError:
+    except ValueError as error:
+        if "deserialize" in str(error):  # cryptography's word for what is no PKCS#12 at all
+            raise ConfigError(f"{named}: the file is damaged, or no PKCS#12. Export it anew.") from None
         _wrong_password(named, password)
     if key is None or certificate is None:
         raise ConfigError(f"{named}: there must be a certificate and its key in this file.")
@@ -175,7 +178,7 @@ def _read(path: str, flag: str) -> bytes:
         return bundles.content_of(path, _LARGEST)
     except OSError as error:
         reason = error.strerror or "unknown reason"
-        raise ConfigError(f"{flag} {path}: the file cannot be read ({reason}).") from None
+        raise ConfigError(f"{flag} {path}: the file cannot be read ({reason}).{unexpanded(path)}") from None
 
 
 @contextlib.contextmanager

@@ -15,18 +15,19 @@ if TYPE_CHECKING:
 
 _SHORTEST_SECRET = 6
 """Shorter values (`1`, `true`) are also words of innocent sentences."""
+Jars = dict[Origin, "Jar"]
 
 
 class Cookies:
     """The cookies of one link. `learn` is told every value that comes, for the redactor.
 
-    `keeps` False: none is sent back.
+    `keeps` False: none is sent back. `jars` outlive the link, for whoever gives them to the next one.
     """
 
-    def __init__(self, learn: Callable[[str], None], *, keeps: bool = True) -> None:
+    def __init__(self, learn: Callable[[str], None], *, keeps: bool = True, jars: Jars | None = None) -> None:
         self._learn = learn
         self._keeps = keeps
-        self._jars: dict[Origin, Jar] = {}
+        self._jars: Jars = {} if jars is None else jars
 
     def keep(self, url: str, fields: Sequence[str]) -> None:
         """Take in the `Set-Cookie` fields of an answer to a request for this URL."""

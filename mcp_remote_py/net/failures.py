@@ -11,7 +11,9 @@ import ssl
 from collections.abc import Iterator
 
 from mcp_remote_py.core.errors import Fault, TimedOut, TlsRefused, Unreachable
+from mcp_remote_py.core.http.origins import split_place
 
+_NO_NAME = "Check the host in the URL, the network and any VPN."
 _TO_HTTP = "Perhaps the URL should begin with http:// (ws://)."
 _GIVE_OURS = (
     "Pass it with --client-cert FILE (and --client-key FILE): PEM or PKCS#12, issued by an authority that the server "
@@ -55,7 +57,8 @@ def connection_fault(error: BaseException, host: str) -> Unreachable:
     for cause in causes(error):
         words = _words(cause)
         if words is not None:
-            return Unreachable(words.format(host=host))
+            hint = _NO_NAME if isinstance(cause, socket.gaierror) else None
+            return Unreachable(words.format(host=host, name=split_place(host)[0]), hint=hint)
     return Unreachable(f"no connection to {host} could be made")
 
 
@@ -117,8 +120,8 @@ def causes(error: BaseException) -> Iterator[BaseException]:
 def _words(cause: BaseException) -> str | None:
     if isinstance(cause, socket.gaierror):
         if cause.errno == getattr(socket, "EAI_AGAIN", None):
-            return "the name {host} could not be looked up: the name server (DNS) does not answer"
-        return "the name {host} is not known (DNS)"
+            return "the name {name} could not be looked up: the name server (DNS) does not answer"
+        return "the name {name} is not known (DNS)"
     if isinstance(cause, ConnectionRefusedError):
         return "{host} refused the connection: no server is listening there"
     if isinstance(cause, ConnectionResetError | ConnectionAbortedError | BrokenPipeError):

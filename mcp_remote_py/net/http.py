@@ -19,11 +19,11 @@ from mcp_remote_py.core.errors import Fault, Interrupted, PeerBroke, TimedOut, T
 from mcp_remote_py.core.http import tunnels
 from mcp_remote_py.core.http.headers import Headers, has
 from mcp_remote_py.core.http.origins import Origin, Requested, origin_of, place_of, requested
-from mcp_remote_py.core.http.proxies import PAC_HINT, Proxy, Route
+from mcp_remote_py.core.http.proxies import Proxy, Route
 from mcp_remote_py.net import codings, failures, redirects
 from mcp_remote_py.net.by_h11 import ByH11
 from mcp_remote_py.net.carrier import Answer, Carrier, Fields, Hop, Lost, NotHttp, Unsendable
-from mcp_remote_py.net.cookies import Cookies
+from mcp_remote_py.net.cookies import Cookies, Jars
 from mcp_remote_py.net.dial import NotConnected, TooSlow, Way, look
 from mcp_remote_py.net.routes import Routes
 from mcp_remote_py.net.sockets import IPV4_HINT, dead_peer_options, is_dead_peer
@@ -109,14 +109,15 @@ def open_port(
     dead_peer: float | None = None,
     learn: Callable[[str], None] = _ignore,
     library: str = "h11",
+    jars: Jars | None = None,
 ) -> HttpPort:
     """Return a port. Nothing is sent, and nothing connected to, before the first request.
 
     `connect_timeout` and `dead_peer` in seconds, None for no limit. `trust` is needed for https, and for a proxy that
-    is spoken to in TLS. `learn` is told the value of every cookie.
+    is spoken to in TLS. `learn` is told the value of every cookie; `jars` keep them for the port after this one.
     """
     way = Way(None, connect_timeout, dead_peer_options(dead_peer), network.ipv4, trust)
-    return _Port(_carrier(library), way, network, Cookies(learn, keeps=network.cookies))
+    return _Port(_carrier(library), way, network, Cookies(learn, keeps=network.cookies, jars=jars))
 
 
 def _carrier(library: str) -> Carrier:
@@ -385,9 +386,13 @@ class _Port:
             is_unexplained = type(fault) is Interrupted and not is_dead_peer(error)
             if target.scheme == "https" and is_unexplained and where.host not in self._answered:
                 fault = await self._trust().hung_up(fault, where.host, looking)
-        if route.pac is not None and route.proxy is None and type(fault) in (Unreachable, TimedOut):
-            fault.hint = f"{route.pac} names a PAC file, which is not run here. {PAC_HINT}"
-        elif self._way.ipv4 and type(fault) is Unreachable:
+            elif is_unexplained and where.host not in self._answered:
+                fault.hint += " If the server speaks TLS on this port, the URL begins with https://."
+        if route.proxy is not None and _is_forwarded(target, route.proxy) and type(fault) in (Interrupted, PeerBroke):
+            fault.args = (f"{fault}; it was asked through {tunnels.named(route.proxy)}, which may be the cause",)
+        if route.proxy is None and type(fault) in (Unreachable, TimedOut):
+            fault.hint = tunnels.without_proxy(fault.hint, route, where.host)
+        if self._way.ipv4 and type(fault) is Unreachable:
             fault.hint += IPV4_HINT
         return fault
 

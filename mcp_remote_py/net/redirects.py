@@ -7,6 +7,7 @@ decided here: headers are bound to theirs (`net.http.Request.bound`). Source: RF
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from mcp_remote_py.core.errors import Refused
@@ -15,6 +16,9 @@ from mcp_remote_py.core.http.origins import Origin, is_same_origin, origin_of, p
 MOST_HOPS = 5
 _FOR_HTTP = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 _FOR_WEBSOCKETS = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
+_SIGN_IN = re.compile(
+    r"\b(?:log-?in|log-?on|sign-?in|sso|saml2?|oauth2?|adfs|idp|okta|microsoftonline)\b", re.IGNORECASE
+)
 _KEEP_METHOD = frozenset([307, 308])
 _PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _REDIRECTS = frozenset([301, 302, 303, 307, 308])
@@ -64,10 +68,21 @@ def _elsewhere(url: str, status: int, target: str) -> Refused:
     host = f"[{host}]" if ":" in host else host
     origin = f"{scheme}://{host}" if port == _PORTS[scheme] else f"{scheme}://{host}:{port}"
     unsafe = " It is not encrypted." if url.startswith(("https:", "wss:")) and scheme in ("http", "ws") else ""
+    hint = (
+        f"That is another server.{unsafe} If you trust it, give its address as the URL, or pass --allow-redirect-to "
+        f"{origin}: it is shown no credential then."
+    )
+    if scheme in ("https", "wss") and host.strip("[]") == origin_of(url).host:
+        hint = f"Give {without_query(target)} as the URL."
+    elif _SIGN_IN.search(without_query(target)):
+        hint = (
+            "That looks like a page where people sign in with a browser, which this program cannot do. Give it a "
+            "token: set MCP_AUTH_TOKEN, or pass --bearer-command COMMAND. If you did, the server does not take that "
+            "token: ask its operator how programs sign in."
+        )
     return Refused(
         f"{place_of(url)} redirects to {without_query(target)} (HTTP {status})",
-        hint=f"That is another server.{unsafe} If you trust it, give its address as the URL, or pass "
-        f"--allow-redirect-to {origin}: it is shown no credential then.",
+        hint=hint,
         may_have_run=False,
         http_status=status,
     )

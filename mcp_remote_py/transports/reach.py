@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from mcp_remote_py.core.message import Key
 from mcp_remote_py.credentials import Credentials, Fixed
 from mcp_remote_py.settings import Limits, Network, Target, Timeouts, Tls
+
+if TYPE_CHECKING:
+    from mcp_remote_py.net.cookies import Jars
 
 
 def _ignore(_: object) -> None:
@@ -30,3 +33,5 @@ class Reach(NamedTuple):
 
     None where no limit counts silence. On a shared pipe it is never called: there the messages are the signs.
     """
+    jars: Jars | None = None
+    """The cookies of each origin, for all links of a bridge; None where this link's cookies end with it."""

@@ -53,6 +53,7 @@ class Remote:
             dead_peer=reach.timeouts.dead_peer,
             learn=reach.learn,
             library=reach.network.library,
+            jars=reach.jars,
         )
 
     async def have_credentials(self) -> None:

@@ -22,7 +22,7 @@ from mcp_remote_py.core.errors import Fault, PeerBroke, Refused, TimedOut, Unrea
 from mcp_remote_py.core.http import headers, tunnels
 from mcp_remote_py.core.http.headers import Headers
 from mcp_remote_py.core.http.origins import is_same_origin, origin_of, place_of
-from mcp_remote_py.core.http.proxies import PAC_HINT, Proxy, Route
+from mcp_remote_py.core.http.proxies import Proxy, Route
 from mcp_remote_py.core.http.statuses import Reply, fault_of
 from mcp_remote_py.net import failures, redirects
 from mcp_remote_py.net.proxied_socket import ProxyTls, socket_through
@@ -178,18 +178,24 @@ class Upgrade:
             for name, value in headers.of_user(shown)
             if not name.lower().startswith("sec-websocket-") and not (name.lower() == "authorization" and by_message)
         ]
-        cookie = None if self._cookies is None or headers.has(found, "cookie") else self._cookies.header(url)
+        cookie = None if headers.has(found, "cookie") else self._cookie(url)
         return found if cookie is None else [*found, ("Cookie", cookie)]
+
+    def _cookie(self, url: str) -> str | None:
+        return self._kept().header(url) if self._cookies is not None or self._reach.jars else None
 
     def _keep_cookies(self, url: str, fields: Fields) -> None:
         given = fields.get_all("Set-Cookie")
-        if not given:
-            return
-        if self._cookies is None:
-            from mcp_remote_py.net.cookies import Cookies
+        if given:
+            self._kept().keep(url, given)
 
-            self._cookies = Cookies(self._reach.learn, keeps=self._reach.network.cookies)
-        self._cookies.keep(url, given)
+    def _kept(self) -> Cookies:
+        if self._cookies is None:
+            from mcp_remote_py.net.cookies import Cookies  # most servers set none
+
+            reach = self._reach
+            self._cookies = Cookies(reach.learn, keeps=reach.network.cookies, jars=reach.jars)
+        return self._cookies
 
     def _redirected(self, url: str, error: InvalidStatus, hops: int) -> str | None:
         location = error.response.headers.get("Location", "")
@@ -242,9 +248,9 @@ class Upgrade:
         return failures.connection_fault(error, host)
 
     def _hinted(self, fault: Fault, route: Route) -> Fault:
-        if route.pac is not None and route.proxy is None and type(fault) in (Unreachable, TimedOut):
-            fault.hint = f"{route.pac} names a PAC file, which is not run here. {PAC_HINT}"
-        elif self._reach.network.ipv4 and type(fault) is Unreachable:
+        if route.proxy is None and type(fault) in (Unreachable, TimedOut):
+            fault.hint = tunnels.without_proxy(fault.hint, route, place_of(self._at[0]))
+        if self._reach.network.ipv4 and type(fault) is Unreachable:
             fault.hint += IPV4_HINT
         return fault
 

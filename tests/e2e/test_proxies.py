@@ -229,6 +229,17 @@ async def test_a_proxy_that_fails_is_said_to_be_the_proxy(
         assert_nothing_of_ours(proxy, tunnels_alone=True)
 
 
+@pytest.mark.parametrize("said", [b"", b"SSH-2.0-OpenSSH_9.6\r\n\r\n"])
+async def test_a_proxy_that_fails_with_a_forwarded_request_is_named(said: bytes) -> None:
+    async with ConnectProxy(deed=saying(said)) as proxy:
+        url = f"http://{HOST}/mcp"
+        async with launch(url, "--allow-http", "--http-only", "--proxy", proxy.url(), env=clean_environment()) as host:
+            error = (await host.greet())["error"]
+    assert error["message"].endswith(
+        f"; it was asked through the proxy {proxy.place} (from --proxy), which may be the cause"
+    )
+
+
 @pytest.mark.parametrize("wire", ["http", "https", "sse", "ws", "wss"])
 async def test_a_proxy_that_is_not_there_is_named(server: EveryWire, bundle: Path, wire: str) -> None:
     number = closed_port()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support.certificates import authority, server_context
-from tests.support.every_wire import SESSION, EveryWire, every_wire
+from tests.support.every_wire import HANG_UP, SESSION, EveryWire, every_wire
 from tests.support.host import Host, clean_environment, launch
 
 TOKEN = "the-first-servers-token-4711"
@@ -257,6 +257,17 @@ async def test_a_load_balancers_cookie_comes_back_unless_it_is_switched_off(firs
     given = first.headers("cookie")
     assert given[0] is None
     assert set(given[1:]) == ({None} if flag else {"node=cookie-of-the-first-server"})
+
+
+@pytest.mark.parametrize(("scheme", "path"), [("http", "/mcp"), ("ws", "/ws")])
+async def test_cookies_outlive_a_connection_that_was_lost(first: EveryWire, scheme: str, path: str) -> None:
+    async with bridge(first.url(scheme, path)) as host:
+        await works(host)
+        await host.request(HANG_UP)
+        first.cookie, first.seen = None, []
+        while sum(frame.get("method") == "initialize" for frame in first.frames) < 2:
+            await host.request("tools/list")  # one that meets the close itself is answered with an error
+    assert set(first.headers("cookie")) == {"node=cookie-of-the-first-server"}
 
 
 async def test_no_cookie_of_one_origin_reaches_another(first: EveryWire, second: EveryWire) -> None:

@@ -241,7 +241,7 @@ REFUSED: dict[str, tuple[Issued, str, str, str]] = {
         GOOD.alone(),
         'does not send the intermediate certificate "Example Issuing CA" (Example Corp)',
         "Example Issuing CA",
-        "operator must add its certificate",
+        "operator must add that certificate",
     ),
     "weak key": (_server(key=weak_key()), "too short", "Example Root CA", "operator"),
     "Zscaler": (

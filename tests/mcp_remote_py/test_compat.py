@@ -158,6 +158,26 @@ def test_all_refusals_are_told_at_once() -> None:
     assert len(str(refused.value).splitlines()) == 3
 
 
+@pytest.mark.parametrize(
+    ("flag", "meant"),
+    [("--Header", "--header"), ("--HEADER", "--header"), ("--Debug", "--debug"), ("--LOGLEVEL", "--log")],
+)
+def test_a_flag_of_ours_in_another_case_is_not_taken_for_one_of_a_server(flag: str, meant: str) -> None:
+    with pytest.raises(ConfigError, match=f"^unknown flag {flag}[.] Did you mean {meant}"):
+        read_settings([URL, flag, "X: y"], {})
+
+
+@pytest.mark.parametrize("flag", ["--debug", "--no-cookies"])
+def test_a_flag_without_a_value_says_so(flag: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{flag} takes no value: write {flag} alone"):
+        read_settings([URL, f"{flag}=true"], {})
+
+
+def test_a_flag_of_two_words_says_so() -> None:
+    with pytest.raises(ConfigError, match=r"^--headers takes two words: --headers Authorization"):
+        read_settings([URL, "--headers", '{"A": "b"}'], {})
+
+
 def test_the_password_of_a_flag_is_a_secret() -> None:
     found = read_settings([URL, "--username", "user", "--password", "passphrase"], {})
     assert found is not None

@@ -11,6 +11,7 @@ import pytest
 
 from mcp_remote_py.cli import read_settings
 from mcp_remote_py.core.errors import ConfigError
+from mcp_remote_py.core.redact import Redactor
 from mcp_remote_py.settings import Settings
 from tests.support.reference_pages import DOCS
 
@@ -56,6 +57,11 @@ def test_keys_are_the_names_of_the_options_with_either_dash(write: Write) -> Non
     assert found.tls.insecure == ("box.example",)
 
 
+def test_a_forgotten_profile_is_asked_for(write: Write) -> None:
+    path = write(f'[profiles.work]\nurl = "{URL}"\n[profiles.partner]\nurl = "{URL}"\n')
+    assert refusal(path) == "No URL was given. Choose a profile: --profile work or partner"
+
+
 def test_the_variable_names_the_file_and_the_flag_wins(write: Write, tmp_path: Path) -> None:
     path = write(f'url = "{URL}"\n')
     found = read_settings([], {"MCP_REMOTE_PY_CONFIG": str(path)})
@@ -98,8 +104,14 @@ def test_headers_may_be_a_table_with_variables(write: Write, table: str) -> None
     path = write(f'url = "{URL}"\n{table}\nX-Key = "${{K}}"\nX-Number = 3\n')
     arguments = ("--profile", "p") if "profiles" in table else ()
     assert settings_of(path, *arguments, K="a b").credentials.headers == (("X-Key", "a b"), ("X-Number", "3"))
-    assert "headers.X-" in refusal(path, *arguments) or "header.X-" in refusal(path, *arguments)
+    assert 'headers."X-' in refusal(path, *arguments) or 'header."X-' in refusal(path, *arguments)
     assert "K is not set" in refusal(path, *arguments)
+
+
+@pytest.mark.parametrize("name", ["X-Api-Key", "Authorization", "Cookie"])
+def test_what_is_said_about_a_header_is_not_taken_for_its_value(write: Write, name: str) -> None:
+    said = Redactor().scrub(refusal(write(f'url = "{URL}"\n[headers]\n{name} = "${{K}}"\n')))
+    assert f'headers."{name}": the variable K is not set' in said
 
 
 def test_headers_may_stand_in_an_array_and_a_table(write: Write) -> None:
@@ -204,10 +216,13 @@ def test_a_number_is_seconds_but_for_the_old_timeout(write: Write) -> None:
         ("header = [3]", "header: this is a number. It takes an array of text."),
         ("ca-bundle = {a = 'b'}", "ca-bundle: this is a table. It takes an array of text."),
         ("ca-bundle = ''", "ca-bundle: the name of a file is missing"),
-        ("[headers]\nX = true", "headers.X: this is true or false. It takes text."),
-        ("[headers]\n'X Y' = 'z'", "headers.X Y: 'X Y' is no header name"),
+        ("[headers]\nX = true", 'headers."X": this is true or false. It takes text.'),
+        ("[headers]\n'X Y' = 'z'", "headers.\"X Y\": 'X Y' is no header name"),
         ("[jwt-claim]\nx = 1979-05-27", "jwt-claim.x: this is a date or a time."),
         ("ipv4 = tru", "line 1, column 8: this is no TOML"),
+        ('ca-bundle = "C:\\Users\\root.pem"', r"A path with backslashes stands in single quotes: 'C:\folder\file'."),
+        ('log-file = "C:\\logs\\x"', "A path with backslashes stands in single quotes"),
+        ("url = https://example.com/mcp", 'Text stands in quotes: "like this".'),
         ("\n\nipv4 = ", "line 3, column 8: this is no TOML"),
         ("ipv4 = true\nipv4 = true", "line 2, column 12: this is no TOML"),
         ("proxy = 'x", "my bridge.toml, line 1, column 11: this is no TOML"),

@@ -248,6 +248,38 @@ def test_basic_speaks_utf_8_and_may_have_an_empty_password() -> None:
     assert built(flag(basic="me"), {"MCP_REMOTE_PY_BASIC_PASSWORD": ""}).settings.headers == basic_of("me", "")
 
 
+def test_headers_of_different_names_come_from_all_levels_and_of_one_name_from_the_highest() -> None:
+    stored = {"header": [("c.toml: a", "X-One: file"), ("c.toml: b", "X-Two: file"), ("c.toml: c", "X-Three: file")]}
+    env = {"MCP_REMOTE_PY_HEADER": "x-two: variable\nX-Three: variable"}
+    result = built({"header": [("--header", "x-THREE: flag")]}, env, stored)
+    assert dict(result.settings.headers) == {"x-THREE": "flag", "x-two": "variable", "X-One": "file"}
+    assert result.notes == (
+        "--header gives the header x-THREE, so MCP_REMOTE_PY_HEADER is not used.",
+        "MCP_REMOTE_PY_HEADER gives the header x-two, so c.toml: b is not used.",
+        "--header gives the header x-THREE, so c.toml: c is not used.",
+    )
+
+
+def test_a_header_that_is_overridden_needs_no_variable() -> None:
+    stored = {"header": [("c.toml: header", "X-Key: ${NOT_SET}")]}
+    assert built({"header": [("--header", "X-Key: flag")]}, {}, stored).settings.headers == (("X-Key", "flag"),)
+    with pytest.raises(ConfigError, match=r"c\.toml: header: the variable NOT_SET is not set"):
+        built({"header": [("--header", "X-Other: flag")]}, {}, stored)
+
+
+def test_a_token_of_a_lower_level_is_said_to_be_unused_and_stays_secret() -> None:
+    stored = {"token": [("c.toml: token", "of-the-file")]}
+    result = built({}, {"MCP_AUTH_TOKEN": "of-the-variable"}, stored)
+    assert result.settings.headers == (("Authorization", "Bearer of-the-variable"),)
+    assert result.notes == ("MCP_AUTH_TOKEN gives the header Authorization, so c.toml: token is not used.",)
+    assert "of-the-file" in result.secrets
+
+
+def test_basic_may_have_an_empty_user_as_azure_devops_wants_it() -> None:
+    env = {"MCP_REMOTE_PY_BASIC_PASSWORD": "personal-token"}
+    assert built(flag(basic=""), env).settings.headers == basic_of("", "personal-token")
+
+
 def test_mistakes_with_basic_are_named(tmp_path: Path) -> None:
     assert "colon" in refusal(flag(basic="me:secret"), {"MCP_REMOTE_PY_BASIC_PASSWORD": "p"})
     missing = refusal(flag(basic="me"))

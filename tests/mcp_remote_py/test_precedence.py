@@ -119,7 +119,7 @@ def test_the_highest_place_wins_for_every_option_at_once(
         path.write_text(_file(world), encoding="utf-8")
         line = _read_line([*_arguments(world["flag"]), "--config", str(path), "--profile", "p"])
         assert line is not None
-        stored, _ = _read_file(line.given, environ)
+        stored, _, _ = _read_file(line.given, environ)
     resolved = options.resolve(OPTIONS, line.given, environ, stored)
     rivals = _dropped_by_the_profile(world)
     for option in ROWS:

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from mcp_remote_py.cli import main, read_settings
 from mcp_remote_py.config_file import NOT_INSIDE
 from mcp_remote_py.core import options
+from mcp_remote_py.core.errors import ConfigError
 from mcp_remote_py.core.redact import Redactor
 from mcp_remote_py.option_table import OPTIONS
 from mcp_remote_py.print_config import _options, without_secrets
@@ -70,9 +71,33 @@ def test_what_comes_of_it_is_there(capsys: pytest.CaptureFixture[str], tmp_path:
         line for line in lines if line.startswith("# proxy variable: HTTPS_PROXY=") and "proxy.example:3128" in line
     ]
     assert "# proxy variable: NO_PROXY=.internal" in lines
+    assert "# proxy: proxy.example:3128 (HTTPS_PROXY)" in lines
     assert [line for line in lines if line.startswith("# note: ") and "Did you mean MCP_REMOTE_PY_TIMEOUT?" in line]
     assert "hush-hush" not in text
     assert "pass-word" not in text
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--jwt-key-env", "in-a-flag"),
+        ("--client-cert", "x.pem", "--client-key-password-env", "in-a-flag"),
+        ("--basic", "user:in-a-flag"),
+        ("--header", "Bearer in-a-flag: x"),
+    ],
+)
+def test_a_secret_in_the_place_of_a_name_is_not_printed(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
+) -> None:
+    with pytest.raises(ConfigError) as refused:
+        printed(capsys, URL, *arguments)
+    assert "in-a-flag" not in f"{capsys.readouterr().out}{refused.value}"
+
+
+def test_the_page_of_a_bare_line_is_a_configuration_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text(printed(capsys, URL), encoding="utf-8")
+    assert read_settings(["--config", str(path)], {}) == read_settings([URL], {})
 
 
 def test_nothing_secret_is_printed(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -89,6 +114,10 @@ def test_nothing_secret_is_printed(capsys: pytest.CaptureFixture[str], tmp_path:
         (
             (URL, "--bearer-command", "curl -H in-the-environment x"),
             {"MCP_REMOTE_PY_HEADER": "X-A: in-the-environment"},
+        ),
+        (
+            (URL, "--bearer-command", "login --client-secret in-a-flag --password=in-a-flag -u https://u:in-a-flag@h"),
+            {},
         ),
     ):
         text = printed(capsys, *arguments, env=env)
@@ -154,3 +183,19 @@ def test_what_is_printed_means_the_same_when_it_is_read_back(world: dict[str, di
 )
 def test_what_may_be_secret_in_a_url_is_masked(url: str, shown: str) -> None:
     assert without_secrets(url) == shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "env", "said"),
+    [
+        ((), {}, "the operating system's setting, as no variable names one"),
+        (("--proxy", "none"), {"HTTPS_PROXY": "http://p"}, "none (--proxy none)"),
+        ((), {"HTTPS_PROXY": "http://p", "NO_PROXY": ".com"}, "none (NO_PROXY has .com)"),
+        ((), {"HTTP_PROXY": "http://p"}, "none (no variable names a proxy for https)"),
+        ((), {"HTTPS_PROXY": "http://p:8080/x.pac"}, "HTTPS_PROXY names a PAC file"),
+    ],
+)
+def test_the_proxy_that_would_be_used_is_named(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], env: dict[str, str], said: str
+) -> None:
+    assert f"# proxy: {said}" in printed(capsys, URL, *arguments, env=env)

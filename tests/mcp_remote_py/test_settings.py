@@ -154,6 +154,10 @@ def test_the_port_of_mcp_remote_is_accepted() -> None:
         ((URL, "--header", "A: ${NOPE}"), "NOPE"),
         ((URL, "--header"), "--header"),
         ((URL, "--timeout", "soon"), "no duration"),
+        ((URL, "--timeout", "9" * 400), "no duration"),
+        ((URL, "--jwt-ttl", "9" * 400), "no duration"),
+        ((URL, "--max-in-flight", "9" * 5000), "no whole number"),
+        ((URL, "--max-message-size", "9" * 5000), "no size"),
         ((URL, "--max-message-size", "big"), "no size"),
         ((URL, "--ws-auth", "message"), "MCP_AUTH_TOKEN"),
         ((URL, "https://other"), "one URL"),
@@ -161,6 +165,9 @@ def test_the_port_of_mcp_remote_is_accepted() -> None:
         (("-y", "mcp-remote", URL), "npx"),
         (("mcp-remote@latest", URL), "begin with the URL"),
         ((URL, "--header", "Authorization:", "Bearer", "x"), "Quote"),
+        ((URL, "--header X-A: 1"), '--header and its value are two entries of "args"'),
+        ((f"{URL} --debug",), "Each option is an entry of its own"),
+        ((f"<{URL}>",), "has no scheme"),
     ],
 )
 def test_mistakes_are_named(arguments: tuple[str, ...], word: str) -> None:
@@ -170,6 +177,21 @@ def test_mistakes_are_named(arguments: tuple[str, ...], word: str) -> None:
 def test_secrets_are_not_repeated_in_a_refusal() -> None:
     assert "pwd1" not in refusal("https://user:pwd1@example.com")
     assert "hush" not in refusal(URL, "--header", "b@d: hush")
+    assert "hush" not in refusal(URL, "--header X-A: hush")
+    for flag in ("--client-key-password-env", "--jwt-key-env"):
+        assert "hush" not in refusal(URL, flag, "hush-hush!")
+        assert "this is no name of a variable" in refusal(URL, flag, "hush-hush!")
+
+
+@pytest.mark.parametrize("path", ["${HOME}/token", "$HOME/token", "%APPDATA%\\token"])
+def test_a_path_with_a_variable_is_told_that_it_is_not_replaced(path: str) -> None:
+    assert "Variables are not replaced in a path" in refusal(URL, "--bearer-file", path)
+    assert "Variables" not in refusal(URL, "--bearer-file", "/no such $/100% folder/token")
+
+
+def test_a_variable_of_node_that_has_no_effect_is_said() -> None:
+    assert "has no effect here" in settings_of(URL, env={"NODE_TLS_REJECT_UNAUTHORIZED": "0"}).notes[0]
+    assert not settings_of(URL, env={"NODE_TLS_REJECT_UNAUTHORIZED": "1"}).notes
 
 
 def test_unencrypted_is_fine_to_this_machine_and_by_consent() -> None:

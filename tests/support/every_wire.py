@@ -17,6 +17,8 @@ from aiohttp import WSMsgType, web
 
 GREETING = {"protocolVersion": "2025-06-18", "capabilities": {}, "serverInfo": {"name": "every wire", "version": "0"}}
 SESSION = "session-of-every-wire"
+HANG_UP = "x/hang-up"
+"""A method after whose answer a WebSocket is closed, and a session over HTTP is no longer known."""
 
 
 class EveryWire:
@@ -30,6 +32,8 @@ class EveryWire:
         self.cookie: str | None = None
         self.moves_to: str | None = None
         """From now on everything is redirected there."""
+        self.gone: set[str] = set()
+        """The sessions that are no longer known."""
         self._streams: list[asyncio.Queue[dict[str, Any]]] = []
 
     def url(self, scheme: str, path: str, host: str = "127.0.0.1") -> str:
@@ -56,6 +60,8 @@ class EveryWire:
             return await self._stream(request, headers)
         if request.method == "GET":
             return web.Response(status=405)
+        if request.headers.get("Mcp-Session-Id") in self.gone:
+            return web.Response(status=404)
         if request.method == "DELETE":
             return web.Response(status=200, headers=headers)
         message = await request.json()
@@ -66,7 +72,10 @@ class EveryWire:
             return web.Response(status=202)
         if answer is None:
             return web.Response(status=202)
-        return web.json_response(answer, headers={"Mcp-Session-Id": SESSION, **headers})
+        session = f"{SESSION}-{len(self.gone)}" if self.gone else SESSION
+        if message["method"] == HANG_UP:
+            self.gone.add(session)
+        return web.json_response(answer, headers={"Mcp-Session-Id": session, **headers})
 
     def _answer(self, message: dict[str, Any]) -> dict[str, Any] | None:
         self.frames.append(message)
@@ -96,6 +105,8 @@ class EveryWire:
                 answer = self._answer(frame.json())
                 if answer is not None:
                     await socket.send_json(answer)
+                if frame.json().get("method") == HANG_UP:
+                    await socket.close()
         return socket
 
 

@@ -10,6 +10,7 @@ either of them would send straight goes straight.
 from __future__ import annotations
 
 import base64
+import difflib
 import re
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
@@ -19,8 +20,12 @@ from mcp_remote_py.core.errors import ConfigError
 from mcp_remote_py.core.http.origins import Origin, bare_host, is_loopback, origin_of
 
 FLAG = "--proxy"
+STRAIGHT, EXEMPT, UNNAMED = f"{FLAG} none", "NO_PROXY has", "no proxy is configured"
+"""How a route's `why` begins where no proxy is used."""
 SYSTEM = "the system's proxy setting"
 AUTO = "auto_proxy"
+_WORDS = ("system", "none")
+"""What --proxy takes besides a URL."""
 _PORTS = {"http": 80, "https": 443, "socks5": 1080}
 _SCHEMES = {"http": "http", "https": "https", "socks5": "socks5", "socks5h": "socks5", "socks": "socks5"}
 _VARIABLES = {"https": "HTTPS_PROXY", "http": "HTTP_PROXY", "all": "ALL_PROXY", "auto": AUTO}
@@ -28,6 +33,7 @@ _PLAIN_OF = {"https": "https", "wss": "https", "http": "http", "ws": "http"}
 """A WebSocket takes the way of the HTTP request that opens it (RFC 6455 section 4.1)."""
 _SUSPICIOUS = re.compile(r"[\x00-\x20\x7f\\]")
 _PAC = re.compile(r"^pac\+|\.pac$|/wpad\.dat$", re.IGNORECASE)
+ESCAPES = "In the password, write %40 for @, %3A for :, %2F for /, %23 for #, %3F for ? and %25 for %."
 _NOT_RUN = "names a PAC file, a script that chooses the proxy; such scripts are not run here"
 PAC_HINT = (
     "Look into that file for a line like `PROXY host:port` and give it: --proxy http://host:port. "
@@ -89,10 +95,16 @@ class BadProxy(ValueError):
 def check_setting(text: str, where: str = FLAG) -> str:
     """Return the value of --proxy, tidied. Raises `ConfigError` where it is no proxy."""
     text = text.strip()
-    if text.lower() in ("system", "none"):
+    if text.lower() in _WORDS:
         return text.lower()
     if text.lower() in ("", "off", "no", "direct", "false"):
         raise ConfigError(f"{where}: write none for no proxy, system for the system's, or the proxy's URL.")
+    meant = difflib.get_close_matches(text.lower(), _WORDS, n=1, cutoff=0.75) if text.isalpha() else []
+    if meant:
+        raise ConfigError(
+            f"{where}: {text!r} is neither {' nor '.join(_WORDS)}. Did you mean {meant[0]}? If it is the name of a "
+            f"proxy, write it with its port: {text}:8080"
+        )
     try:
         parse(text, where)
     except BadProxy as bad:
@@ -115,12 +127,12 @@ def choose(url: str, setting: str, variables: Mapping[str, str], system: SystemP
     if is_loopback(origin.host):
         return Route(None, "this machine itself is never reached through a proxy")
     if setting == "none":
-        return Route(None, f"{FLAG} none")
+        return Route(None, STRAIGHT)
     if setting != "system":
         return Route(parse(setting, FLAG), FLAG)
     entry = exception_for(origin, split_exceptions(variables.get("no", "")))
     if entry is not None:
-        return Route(None, f"NO_PROXY has {entry}")
+        return Route(None, f"{EXEMPT} {entry}")
     if not asks_system(setting, variables):
         return _by_variables(origin, variables)
     return _by_system(origin, system or SystemProxies(), variables.get("auto"))
@@ -142,7 +154,7 @@ def _by_system(origin: Origin, system: SystemProxies, auto: str | None) -> Route
     proxies = dict(system.proxies)
     text = proxies.get(_PLAIN_OF[origin.scheme]) or proxies.get("all") or proxies.get("socks")
     if not text:
-        return Route(None, "no proxy is configured", pac)
+        return Route(None, UNNAMED, pac)
     if text == proxies.get("socks"):
         text = "socks5://" + text.partition("://")[2] if "://" in text else f"socks5://{text}"
     return Route(parse(text, SYSTEM), SYSTEM, pac)
@@ -154,8 +166,11 @@ def _by_system(origin: Origin, system: SystemProxies, auto: str | None) -> Route
 def parse(text: str, where: str) -> Proxy:
     """Read a proxy: `http://user:p%40ss@host:port`, `host:port`, `https://...`, `socks5://...`. Raises `BadProxy`."""
     text = text.strip()
+    if re.search(r"[/?#].*@", text.partition("://")[2] or text):
+        raise BadProxy(where, "has a character in its password that must be written otherwise", ESCAPES)
     if _SUSPICIOUS.search(text):
-        raise BadProxy(where, "has a blank, a backslash or a control character in it", _example(where))
+        hint = r"Write %5C for a backslash in the user name, and %20 for a blank." if "@" in text else _example(where)
+        raise BadProxy(where, "has a blank, a backslash or a control character in it", hint)
     try:
         parts = urlsplit(text if "://" in text else f"http://{text.removeprefix('//')}")
         host, port = parts.hostname, parts.port

@@ -48,6 +48,7 @@ _WORDS = {
     503: "is not available at the moment",
     504: "is a gateway that waited too long for the real server",
 }
+_PAGE_WORDS = {400: "refused the request with a web page", 403: "refused access with a web page"}
 _HINTS = {
     403: "The credentials may lack a permission, or the server does not allow this way of access.",
     407: "Ask whoever runs the proxy how programs sign in to it.",
@@ -59,6 +60,10 @@ SOME_TOKEN = Source(
     "A token was sent: it is wrong, expired or meant for another server. "
     "Renew it in MCP_AUTH_TOKEN, --header or --header-file.",
 )
+_BLOCK_PAGE = (
+    "The page may come from a filter on the way, which blocks this address: open the URL in a browser to see what it "
+    "says. If it is the server's own, the credentials may lack a permission."
+)
 _GATEWAY_REFUSAL = (
     "A gateway in front of the server answered with a web page. If this server knows its clients by certificate "
     "(mutual TLS), pass --client-cert FILE and --client-key FILE; else check the URL's scheme and port."
@@ -66,6 +71,7 @@ _GATEWAY_REFUSAL = (
 """nginx asks for a client certificate, goes on without one, and says 400 "No required SSL certificate was sent"."""
 _NEVER_RAN = frozenset([429, 503])
 _SCOPE_ERROR = re.compile(r'\berror\s*=\s*"?insufficient_scope\b', re.IGNORECASE)
+_DESCRIPTION = re.compile(r'\berror_description\s*=\s*"([^"]{1,1000})"', re.IGNORECASE)
 _SCOPE = re.compile(r'\bscope\s*=\s*"([^"]{1,300})"', re.IGNORECASE)
 
 
@@ -79,7 +85,8 @@ def fault_of(reply: Reply, *, with_token: bool) -> Fault:
     if reply.status == 401:
         if with_token:
             source = reply.source or SOME_TOKEN
-            return SignInNeeded(f"{reply.host} refused {source.what} (HTTP 401)", hint=source.mend, http_status=401)
+            text = f"{reply.host} refused {source.what} (HTTP 401)"
+            return SignInNeeded(text, hint=source.mend + _said(reply), http_status=401)
         return SignInNeeded(f"{reply.host} asks for a sign-in (HTTP 401)", http_status=401)
     if wants_more_scope(reply):
         scope = _SCOPE.search(reply.challenge)
@@ -90,6 +97,8 @@ def fault_of(reply: Reply, *, with_token: bool) -> Fault:
             http_status=403,
         )
     words = _WORDS.get(reply.status, "gave an answer that MCP has no meaning for")
+    if _is_page(reply):
+        words = _PAGE_WORDS.get(reply.status, words)
     return Refused(
         f"{reply.host} {words} (HTTP {reply.status})",
         hint=_hint(reply),
@@ -106,6 +115,16 @@ def _hint(reply: Reply) -> str | None:
         return "Try again in a while."
     if reply.status >= 500:
         return "The server's log may say more. The call may have run: check its effect before you repeat it."
-    if reply.status == 400 and media_type(reply.content_type) == "text/html":
-        return _GATEWAY_REFUSAL
+    if _is_page(reply) and reply.status in (400, 403):
+        return _GATEWAY_REFUSAL if reply.status == 400 else _BLOCK_PAGE
     return _HINTS.get(reply.status)
+
+
+def _is_page(reply: Reply) -> bool:
+    return media_type(reply.content_type) == "text/html"
+
+
+def _said(reply: Reply) -> str:
+    """What the server says about the token, as a sentence; empty where it says nothing (RFC 6750 section 3)."""
+    found = _DESCRIPTION.search(reply.challenge)
+    return f" The server says: {printable(found.group(1), 200)}" if found else ""

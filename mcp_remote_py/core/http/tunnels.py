@@ -8,7 +8,8 @@ import re
 from typing import NamedTuple
 
 from mcp_remote_py.core.errors import Fault, PeerBroke, TimedOut, TlsRefused, Unreachable
-from mcp_remote_py.core.http.proxies import FLAG, SYSTEM, Proxy
+from mcp_remote_py.core.http.origins import is_loopback, split_place
+from mcp_remote_py.core.http.proxies import ESCAPES, EXEMPT, FLAG, PAC_HINT, STRAIGHT, SYSTEM, Proxy, Route
 from mcp_remote_py.core.redact import printable
 
 LARGEST_HEAD = 64 * 1024
@@ -24,6 +25,8 @@ _WORDS = {
     503: "got no connection to {target}",
     504: "waited too long for {target}",
 }
+_BEYOND = frozenset([404, 502, 503, 504])
+"""The proxy works; the trouble lies behind it."""
 _BASIC = re.compile(r"(?:^|,)\s*basic\b", re.IGNORECASE)
 _SCHEME_NAME = re.compile(r"(?:^|,)\s*([a-z][a-z0-9-]{1,20})(?=\s+[^=,\s]|\s*(?:,|$))", re.IGNORECASE)
 _SOCKS_WORDS = {
@@ -83,16 +86,16 @@ def refusal(proxy: Proxy, head: Head, target: str) -> Fault:
     if head.status == 407:
         return _wants_credentials(proxy, head.challenge, target)
     words = _WORDS.get(head.status, "opened no connection to {target}").format(target=target)
-    hint = f"Ask whoever runs the proxy. {_mend(proxy, target)}" if head.status == 403 else _mend(proxy, target)
+    if head.status == 403:
+        hint = f"Ask whoever runs the proxy to allow it. {_go_past(proxy, target)}"
+    elif head.status in _BEYOND:
+        hint = f"{_go_past(proxy, target)} Else the server may be down, or its name misspelt in the URL."
+    else:
+        hint = _mend(proxy, target)
     return Unreachable(f"{named(proxy)} {words} (HTTP {head.status})", hint=hint)
 
 
 def _wants_credentials(proxy: Proxy, challenge: str, target: str) -> Fault:
-    if proxy.username is not None:
-        return Unreachable(
-            f"{named(proxy)} refused the user name and password that it was given (HTTP 407)",
-            hint=f"Check them in {proxy.where}. @ : / and % of the password are written %40 %3A %2F and %25.",
-        )
     if challenge and not _BASIC.search(challenge):
         schemes = printable(", ".join(dict.fromkeys(_SCHEME_NAME.findall(challenge))) or "another scheme", 100)
         return Unreachable(
@@ -100,15 +103,17 @@ def _wants_credentials(proxy: Proxy, challenge: str, target: str) -> Fault:
             hint="Run a small proxy on this machine that signs in for you (px or cntlm) and name it with --proxy, or "
             f"ask whoever runs the proxy to let connections to {target} through without a sign-in.",
         )
+    if proxy.username is not None:
+        return Unreachable(
+            f"{named(proxy)} refused the user name and password that it was given (HTTP 407)",
+            hint=f"Check them in {proxy.where}: your password may be a new one. {ESCAPES}",
+        )
     return Unreachable(f"{named(proxy)} wants a user name and a password (HTTP 407)", hint=_give_credentials(proxy))
 
 
 def _give_credentials(proxy: Proxy) -> str:
     where = "HTTPS_PROXY or --proxy, and name it there" if proxy.where == SYSTEM else proxy.where
-    return (
-        f"Write USER:PASSWORD@ before {proxy.place} in {where} "
-        "(@ : / and % of the password are written %40 %3A %2F and %25)."
-    )
+    return f"Write USER:PASSWORD@ before {proxy.place} in {where}. {ESCAPES}"
 
 
 def unreachable(proxy: Proxy, trouble: Unreachable, target: str) -> Fault:
@@ -132,6 +137,17 @@ def too_slow(proxy: Proxy, target: str, seconds: float | None) -> Fault:
     )
 
 
+def without_proxy(hint: str, route: Route, host: str) -> str:
+    """Return the hint for a connection that failed on the straight way, with what may be wrong about that way."""
+    if route.pac is not None:
+        return f"{route.pac} names a PAC file, which is not run here. {PAC_HINT}"
+    if route.why.startswith(EXEMPT):
+        return f"{hint} {route.why}, so no proxy is used: if there must be one, take that entry out of NO_PROXY."
+    if route.why == STRAIGHT or is_loopback(split_place(host)[0]):
+        return hint
+    return f'{hint} If this network wants a proxy, name it in "env": "HTTPS_PROXY": "http://HOST:PORT".'
+
+
 def hung_up(proxy: Proxy, target: str) -> Fault:
     """Return the fault for a proxy that ended the connection instead of answering."""
     text = f"{named(proxy)} closed the connection when it was asked for one to {target}"
@@ -149,8 +165,8 @@ def no_socks_library(proxy: Proxy) -> Fault:
     """Return the fault for a SOCKS proxy where the library is not installed."""
     return Unreachable(
         f"{named(proxy)} is a SOCKS proxy, and the library that speaks SOCKS (socksio) is not installed",
-        hint="Install mcp-remote-py with its extra [socks] (or: pip install socksio), or name an HTTP proxy, or pass "
-        "--proxy none.",
+        hint="Install it (pipx inject mcp-remote-py socksio; without pipx: pip install socksio, which is the extra "
+        "[socks]), or name an HTTP proxy, or pass --proxy none.",
     )
 
 
@@ -177,7 +193,11 @@ def _scheme_hint(proxy: Proxy) -> str:
 
 
 def _mend(proxy: Proxy, target: str) -> str:
+    return f"Check {proxy.where}, and any VPN. {_go_past(proxy, target)}"
+
+
+def _go_past(proxy: Proxy, target: str) -> str:
     host = target.rpartition(":")[0].strip("[]") or target
     if proxy.where in (FLAG, SYSTEM):
-        return f"Check {proxy.where}. If {host} can be reached without a proxy, pass --proxy none."
-    return f"Check {proxy.where}. If {host} can be reached without a proxy, add it to NO_PROXY or pass --proxy none."
+        return f"If {host} can be reached without a proxy, pass --proxy none."
+    return f"If {host} can be reached without a proxy, add it to NO_PROXY or pass --proxy none."

@@ -654,9 +654,12 @@ class Anything:
         self.asked: Counter[int] = Counter()
         self.replaced: Counter[int] = Counter()
         self.cancelled: Counter[int] = Counter()
+        self.late: Counter[int] = Counter()
+        """Answers to what had been cancelled: they pass, and end nothing."""
 
     def open(self) -> set[int]:
-        return {n for n in self.asked if self.asked[n] - self.replaced[n] - self.cancelled[n] - self.told(n) > 0}
+        ended = self.replaced + self.cancelled
+        return {n for n in self.asked if self.asked[n] - ended[n] - (self.told(n) - self.late[n]) > 0}
 
     def told(self, identifier: int) -> int:
         return sum(1 for doc in self.world.told if doc.get("id") == identifier and "method" not in doc)
@@ -674,7 +677,9 @@ class Anything:
             case "progress":
                 world.server(progress(n), exchange)
             case "answer":
+                was_open, before = n in self.open(), self.told(n)
                 world.answers(n)
+                self.late[n] += 0 if was_open else self.told(n) - before
             case "cancel":
                 self.cancelled[n] += n in self.open()
                 world.host(note("notifications/cancelled", requestId=n))

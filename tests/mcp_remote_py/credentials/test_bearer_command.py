@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from mcp_remote_py import settings
+from mcp_remote_py.core.credentials import NOT_TAKEN, Source
 from mcp_remote_py.core.errors import ConfigError, SignInNeeded
 from mcp_remote_py.core.http.headers import Headers
 from mcp_remote_py.credentials import Credentials, check, open_credentials
@@ -384,3 +385,23 @@ async def test_a_program_that_has_gone_is_a_failure_like_any_other(tmp_path: Pat
     given = settings.BearerCommand((str(tmp_path / "gone"),))
     fault = await failure(open_credentials(settings.Credentials(authorization=given), list[str]().append))
     assert "is not there any more" in str(fault)
+
+
+def test_words_of_a_shell_are_warned_of(command: Command) -> None:
+    given = settings.BearerCommand((sys.executable, "print", "|", "jq"), 1.0)
+    (note,) = check(settings.Credentials(authorization=given))
+    assert "run without a shell, so | is handed to" in note
+    assert check(settings.Credentials(authorization=given._replace(argv=(sys.executable, "print")))) == ()
+
+
+def test_a_fixed_token_that_has_expired_says_so() -> None:
+    source = Source("the token", f"{NOT_TAKEN} Renew it.")
+
+    def mend(token: str) -> str:
+        found = open_credentials(settings.Credentials((("Authorization", f"Bearer {token}"),), source=source), print)
+        assert found.source is not None
+        return found.source.mend
+
+    assert mend(jwt(1_700_000_000)).startswith("It expired on 2023-11-14 22:13 UTC, as it says itself. Renew it.")
+    for token in (jwt(99_999_999_999), jwt("soon"), jwt(-5), "opaque"):
+        assert mend(token) == source.mend

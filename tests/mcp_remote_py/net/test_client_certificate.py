@@ -116,7 +116,7 @@ MISTAKES: dict[str, tuple[bytes, bytes | None, str | None, str, tuple[str, ...]]
     "very long password": (OURS.pem, _key(OURS, lock=LOCKED), "x" * 9999, "c.pem", ("cannot be decrypted",)),
     "no password for pkcs12": (_pkcs12(OURS, LOCKED), None, None, "c.p12", ("encrypted", "--client-key-password-env")),
     "wrong password for pkcs12": (_pkcs12(OURS, LOCKED), None, "wrong", "c.p12", ("cannot be decrypted",)),
-    "not pkcs12": (b"0garbage", None, PASSWORD, "c.p12", ("--client-cert ", "cannot be decrypted")),
+    "not pkcs12": (b"0garbage", None, PASSWORD, "c.p12", ("--client-cert ", "damaged, or no PKCS#12")),
     "pkcs12 and a key": (_pkcs12(OURS), _key(OURS), None, "c.p12", ("Leave --client-key out",)),
     "another's key": (OURS.pem, STRANGER, None, "c.pem", ("does not belong to the certificate",)),
     "no key": (OURS.pem, None, None, "c.pem", ("no private key", "--client-key FILE")),

@@ -127,6 +127,19 @@ def test_an_allowed_origin_counts_for_websockets_too() -> None:
         next_url("GET", "wss://a.example/ws", 307, "ws://b.example/ws", 0, allowed)
 
 
+def test_a_page_to_sign_in_is_no_server_to_trust() -> None:
+    with pytest.raises(Refused) as caught:
+        next_url("POST", URL, 302, "https://login.corp.example/x", 0)
+    assert "sign in with a browser" in caught.value.hint
+    assert "--allow-redirect-to" not in caught.value.hint
+
+
+def test_the_same_host_encrypted_is_the_url_to_give() -> None:
+    with pytest.raises(Refused) as caught:
+        next_url("POST", "http://a.example/mcp", 301, "https://a.example/mcp", 0)
+    assert caught.value.hint == "Give https://a.example/mcp as the URL."
+
+
 @pytest.mark.parametrize(
     ("target", "flag"),
     [

@@ -330,7 +330,7 @@ REFUSALS: dict[str, tuple[Issued, tuple[str, ...], tuple[str, ...]]] = {
     "missing intermediate": (
         issue(HOST, by=intermediate()).alone(),
         ('does not send the intermediate certificate "Example Issuing CA" (Example Corp)',),
-        ("operator must add its certificate", "--ca-bundle FILE"),
+        ("operator must add that certificate", "--ca-bundle FILE"),
     ),
     "Zscaler": (
         issue(HOST, by=ZSCALER_BELOW),

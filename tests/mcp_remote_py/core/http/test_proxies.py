@@ -247,8 +247,29 @@ def test_other_words_for_no_proxy_are_told_the_right_one(text: str) -> None:
         check_setting(text)
 
 
+@pytest.mark.parametrize(("text", "meant"), [("sytem", "system"), ("Systm", "system"), ("nonee", "none")])
+def test_a_misspelt_word_is_not_taken_for_the_name_of_a_proxy(text: str, meant: str) -> None:
+    with pytest.raises(ConfigError, match=f"--proxy: '{text}' .*Did you mean {meant}[?].*{text}:8080"):
+        check_setting(text)
+    assert check_setting(f"{text}:8080") == f"{text}:8080"
+    assert check_setting("squid") == "squid"
+
+
 def test_credentials_are_basic_and_never_shown() -> None:
     proxy = parse("http://user:p%40ss@proxy.corp:8080", "HTTPS_PROXY")
     assert proxy.authorization == "Basic dXNlcjpwQHNz"
     assert parse("proxy.corp", FLAG).authorization is None
     assert "p@ss" not in f"{proxy} {proxy!r} {proxy.place}"
+
+
+@pytest.mark.parametrize("text", ["http://me:pa/ss@p:80", "http://me:pa#ss@p:80", "me:pa?ss@p:80"])
+def test_a_password_that_ends_the_host_too_early_is_told_how_to_be_written(text: str) -> None:
+    with pytest.raises(BadProxy, match=r"^HTTPS_PROXY has a character in its password") as caught:
+        parse(text, "HTTPS_PROXY")
+    assert "%2F for /" in caught.value.hint
+
+
+def test_a_backslash_in_a_user_name_is_told_how_to_be_written() -> None:
+    with pytest.raises(BadProxy) as caught:
+        parse("http://CORP\\me:secret@p:80", "HTTPS_PROXY")
+    assert "%5C for a backslash" in caught.value.hint

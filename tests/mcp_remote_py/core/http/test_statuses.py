@@ -75,3 +75,17 @@ def test_a_gateways_page_with_400_may_be_about_a_client_certificate() -> None:
     page = fault_of(Reply(HOST, 400, "text/html; charset=utf-8"), with_token=False)
     assert "--client-cert" in page.hint
     assert "--client-cert" not in fault_of(Reply(HOST, 400, "text/plain"), with_token=False).hint
+
+
+def test_a_block_page_is_not_taken_for_the_servers_word() -> None:
+    fault = fault_of(Reply(HOST, 403, "text/html"), with_token=False)
+    assert "web page" in str(fault)
+    assert "filter" in fault.hint
+
+
+def test_what_the_server_says_about_a_token_is_passed_on_and_made_harmless() -> None:
+    challenge = 'Bearer error="invalid_token", error_description="The access token expired\x1b[2J"'
+    hint = fault_of(Reply(HOST, 401, challenge=challenge), with_token=True).hint
+    assert "The server says: The access token expired" in hint
+    assert "\x1b" not in hint
+    assert "The server says" not in fault_of(Reply(HOST, 401, challenge="Bearer"), with_token=True).hint

@@ -6,7 +6,7 @@ import pytest
 
 from mcp_remote_py.core.errors import Fault, TlsRefused, Unreachable
 from mcp_remote_py.core.http import tunnels
-from mcp_remote_py.core.http.proxies import FLAG, SYSTEM, parse
+from mcp_remote_py.core.http.proxies import FLAG, SYSTEM, Route, parse
 from mcp_remote_py.core.http.tunnels import Head
 
 PLAIN = parse("http://proxy.corp:8080", "HTTPS_PROXY")
@@ -52,9 +52,9 @@ def _words(fault: Fault) -> str:
 def test_a_proxy_that_wants_credentials_is_named_with_the_line_that_gives_them() -> None:
     text = _words(tunnels.refusal(PLAIN, Head(407, 'Basic realm="corp"'), TARGET))
     assert "the proxy proxy.corp:8080 (from HTTPS_PROXY) wants a user name and a password (HTTP 407)" in text
-    assert "Write USER:PASSWORD@ before proxy.corp:8080 in HTTPS_PROXY (" in text
+    assert "Write USER:PASSWORD@ before proxy.corp:8080 in HTTPS_PROXY. " in text
     flag = _words(tunnels.refusal(PLAIN._replace(where=FLAG), Head(407, ""), TARGET))
-    assert "before proxy.corp:8080 in --proxy (" in flag
+    assert "before proxy.corp:8080 in --proxy. " in flag
     system = _words(tunnels.refusal(PLAIN._replace(where=SYSTEM), Head(407, ""), TARGET))
     assert "in HTTPS_PROXY or --proxy" in system
 
@@ -91,7 +91,7 @@ def test_another_refusal_says_that_it_was_the_proxy(status: int, words: str) -> 
 def test_where_the_flag_named_the_proxy_no_variable_is_advised() -> None:
     text = _words(tunnels.hung_up(PLAIN._replace(where=FLAG), TARGET))
     assert "NO_PROXY" not in text
-    assert "Check --proxy." in text
+    assert "Check --proxy, and any VPN." in text
 
 
 def test_https_for_a_proxy_that_speaks_plain_http_is_the_mistake_of_the_scheme() -> None:
@@ -105,6 +105,34 @@ def test_https_for_a_proxy_that_speaks_plain_http_is_the_mistake_of_the_scheme()
 def test_a_proxy_that_is_not_there_says_why() -> None:
     fault = tunnels.unreachable(PLAIN, Unreachable("the name proxy.corp:8080 is not known (DNS)"), TARGET)
     assert "cannot be used: the name proxy.corp:8080 is not known" in _words(fault)
+
+
+def test_a_proxy_that_works_is_not_the_first_suspect() -> None:
+    fault = tunnels.refusal(PLAIN, Head(503, ""), TARGET)
+    assert fault.hint.startswith("If mcp.example.com can be reached without a proxy, add it to NO_PROXY")
+    assert "Check HTTPS_PROXY" not in fault.hint
+
+
+def test_a_password_is_not_blamed_where_no_password_would_do() -> None:
+    text = _words(tunnels.refusal(KNOWN, Head(407, "Negotiate, NTLM"), TARGET))
+    assert "of a kind that is not spoken here: Negotiate, NTLM" in text
+
+
+@pytest.mark.parametrize(
+    ("route", "host", "words"),
+    [
+        (Route(None, "no proxy is configured"), "mcp.example.com", '"env": "HTTPS_PROXY": "http://HOST:PORT"'),
+        (Route(None, "NO_PROXY has .example.com"), "mcp.example.com:8443", "NO_PROXY has .example.com, so no proxy"),
+        (Route(None, "no proxy is configured", "auto_proxy"), "mcp.example.com", "auto_proxy names a PAC file"),
+    ],
+)
+def test_a_straight_way_that_failed_may_want_a_proxy(route: Route, host: str, words: str) -> None:
+    assert words in tunnels.without_proxy("Check the URL.", route, host)
+
+
+@pytest.mark.parametrize(("why", "host"), [("--proxy none", "mcp.example.com"), ("no proxy is configured", "[::1]:80")])
+def test_where_a_proxy_makes_no_sense_none_is_advised(why: str, host: str) -> None:
+    assert tunnels.without_proxy("Check the URL.", Route(None, why), host) == "Check the URL."
 
 
 def test_a_socks_proxy_without_its_library_says_what_to_install() -> None:
