@@ -98,12 +98,13 @@ def _timeouts(resolved: Resolved) -> Timeouts:
     values, levels = resolved.values, resolved.levels
     is_told = levels["ping_interval"] > Level.DEFAULT and levels["ping_interval"] >= levels["keep_alive"]
     ping = values["ping_interval"] if is_told or not values["keep_alive"] else PING_SECONDS
+    lower = [options.named_seconds(text, where) for _, where, text in reversed(resolved.below["tool_timeout"])]
     return Timeouts(
         connect=values["connect_timeout"],
         first_byte=values["first_byte_timeout"],
         idle=values["idle_timeout"],
         request=values["timeout"],
-        tools=tuple(values["tool_timeout"]),
+        tools=(*lower, *values["tool_timeout"]),
         dead_peer=values["dead_peer_timeout"],
         ping=ping,
         drain=values["drain"] or 0.0,
@@ -193,6 +194,7 @@ def _tls(resolved: Resolved, inputs: Inputs) -> Tls:
     """Files are only named here; `net.tls.check` tries them."""
     values, origins, environ = resolved.values, resolved.origins, inputs.environ
     trusted = [TrustFile(path, origins["ca_bundle"]) for path in values["ca_bundle"]]
+    trusted += [TrustFile(file_name(path, where), where) for _, where, path in resolved.below["ca_bundle"]]  # all add
     for name, is_folder in _TRUST_VARIABLES:
         text = environ.get(name, "")
         paths = text.split(inputs.path_separator) if is_folder else [text]

@@ -64,7 +64,7 @@ class Resolved(NamedTuple):
     levels: dict[str, Level]
     below: dict[str, list[tuple[Level, str, str]]]
     """(level, where, text) of what lower levels say about an option, which counts only where its meaning is a list of
-    names: of two headers with different names both are sent."""
+    names or adds up: of two headers with different names both are sent, and certificates of every level are trusted."""
 
 
 def resolve(

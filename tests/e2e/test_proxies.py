@@ -32,13 +32,6 @@ WIRES = {
 }
 
 
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("trust") / "root.pem"
-    authority().cert_pem.write_to_path(str(path))
-    return path
-
-
 @pytest.fixture
 async def server() -> AsyncIterator[EveryWire]:
     async with every_wire(server_context(HOST, "127.0.0.1")) as running:

@@ -38,13 +38,6 @@ INNOCENT = {
 """What a server needs to be told; the session id is looked at where it matters."""
 
 
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("trust") / "root.pem"
-    authority().cert_pem.write_to_path(str(path))
-    return path
-
-
 @pytest.fixture
 async def first() -> AsyncIterator[EveryWire]:
     async with every_wire(server_context()) as running:

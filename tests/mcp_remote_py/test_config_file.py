@@ -57,6 +57,16 @@ def test_keys_are_the_names_of_the_options_with_either_dash(write: Write) -> Non
     assert found.tls.insecure == ("box.example",)
 
 
+def test_certificates_add_up_over_all_places_and_tools_keep_their_limits(write: Write) -> None:
+    path = write('ca-bundle = "file.pem"\n[tool-timeout]\nslow = "9m"\nsearch = "1m"\n')
+    found = settings_of(
+        path, URL, "--ca-bundle", "flag.pem", "--tool-timeout", "search=2m", MCP_REMOTE_PY_CA_BUNDLE="variable.pem"
+    )
+    assert [Path(file.path).name for file in found.tls.trusted] == ["flag.pem", "variable.pem", "file.pem"]
+    assert [file.where for file in found.tls.trusted[:2]] == ["--ca-bundle", "MCP_REMOTE_PY_CA_BUNDLE"]
+    assert dict(found.timeouts.tools) == {"slow": 540.0, "search": 120.0}
+
+
 def test_a_forgotten_profile_is_asked_for(write: Write) -> None:
     path = write(f'[profiles.work]\nurl = "{URL}"\n[profiles.partner]\nurl = "{URL}"\n')
     assert refusal(path) == "No URL was given. Choose a profile: --profile work or partner"

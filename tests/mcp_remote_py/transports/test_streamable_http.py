@@ -514,14 +514,12 @@ async def test_a_403_for_scope_is_a_sign_in() -> None:
     assert (fault.http_status, "files:write" in fault.hint) == (403, True)
 
 
-@pytest.mark.parametrize("message", [CALL, notification("notifications/initialized")])
-@pytest.mark.parametrize("body", [b"", ERROR % b"2"])
-async def test_a_404_in_a_session_means_that_it_is_lost(message: Message, body: bytes) -> None:
+async def _finds_its_session_lost(message: Message, status: int, body: bytes, content_type: str) -> None:
     async def script(seen: Seen, peer: Peer) -> None:
         if seen.method == "POST" and seen.doc.get("method") == "initialize":
             await peer.result(seen, GREETING, {"Mcp-Session-Id": "s-1"})
         else:
-            await peer.answer(404, body, "application/json")
+            await peer.answer(status, body, content_type)
 
     async with reached(script) as (run, server):
         await run.ask(INITIALIZE)
@@ -531,6 +529,12 @@ async def test_a_404_in_a_session_means_that_it_is_lost(message: Message, body: 
     assert type(fault) is SessionLost
     assert not fault.may_have_run
     assert server.of("DELETE") == []
+
+
+@pytest.mark.parametrize("message", [CALL, notification("notifications/initialized")])
+@pytest.mark.parametrize("body", [b"", ERROR % b"2"])
+async def test_a_404_in_a_session_means_that_it_is_lost(message: Message, body: bytes) -> None:
+    await _finds_its_session_lost(message, 404, body, "application/json")
 
 
 LOST_BY_ERROR = b'{"jsonrpc":"2.0","id":2,"error":{"code":-32603,"message":"Invalid or expired session"}}'
@@ -547,20 +551,7 @@ LOST_BY_ERROR = b'{"jsonrpc":"2.0","id":2,"error":{"code":-32603,"message":"Inva
     ],
 )
 async def test_a_session_is_lost_in_other_words_too(status: int, body: bytes, content_type: str) -> None:
-    async def script(seen: Seen, peer: Peer) -> None:
-        if seen.method == "POST" and seen.doc.get("method") == "initialize":
-            await peer.result(seen, GREETING, {"Mcp-Session-Id": "s-1"})
-        else:
-            await peer.answer(status, body, content_type)
-
-    async with reached(script) as (run, server):
-        await run.ask(INITIALIZE)
-        fault = await run.fault(CALL)
-        await run.link.close()
-        assert len(run.docs) == 1
-    assert type(fault) is SessionLost
-    assert not fault.may_have_run
-    assert server.of("DELETE") == []
+    await _finds_its_session_lost(CALL, status, body, content_type)
 
 
 async def test_a_404_to_initialize_is_a_wrong_address_even_after_a_session() -> None:
