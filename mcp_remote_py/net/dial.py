@@ -15,7 +15,7 @@ from mcp_remote_py.core.http import tunnels
 from mcp_remote_py.core.http.proxies import Proxy
 from mcp_remote_py.net import failures, wire
 from mcp_remote_py.net.sockets import Options
-from mcp_remote_py.net.tunnel import open_tunnel
+from mcp_remote_py.net.tunnel import open_tunnel, require_library
 from mcp_remote_py.net.wire import Wire
 from mcp_remote_py.settings import Tls
 
@@ -80,6 +80,7 @@ async def _reached(way: Way, host: str, port: int, *, forwards: bool) -> Wire:
             return await wire.connect(host, port, way.options, ipv4=way.ipv4)
         except OSError as error:
             raise NotConnected from error
+    require_library(proxy)
     target = tunnels.place(host, port)
     found = await _reached_proxy(way, proxy, target)
     if forwards and proxy.scheme in ("http", "https"):

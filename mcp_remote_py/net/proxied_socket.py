@@ -16,7 +16,7 @@ from mcp_remote_py.core.http import tunnels
 from mcp_remote_py.core.http.proxies import Proxy
 from mcp_remote_py.net import failures
 from mcp_remote_py.net.sockets import HAPPY_EYEBALLS_SECONDS, Options
-from mcp_remote_py.net.tunnel import open_tunnel
+from mcp_remote_py.net.tunnel import open_tunnel, require_library
 
 if TYPE_CHECKING:
     import ssl
@@ -99,6 +99,7 @@ async def socket_through(
     `tls` is for a proxy of the scheme https. Raises a `Fault` that names the proxy.
     """
     loop, target = asyncio.get_running_loop(), tunnels.place(host, port)
+    require_library(proxy)
     outer = await _reached(proxy, target, ipv4=ipv4, tls=tls)
     try:
         for option in options:

@@ -24,6 +24,15 @@ class _Ended(Exception):
     """The proxy hung up."""
 
 
+def require_library(proxy: Proxy) -> None:
+    """Raise a `Fault` where the library for this kind of proxy is missing: before anything is connected to."""
+    if proxy.scheme == "socks5":
+        try:
+            import socksio  # noqa: F401
+        except ImportError:
+            raise tunnels.no_socks_library(proxy) from None
+
+
 async def open_tunnel(proxy: Proxy, host: str, port: int, read: Read, write: Write) -> None:
     """Make the connection to the proxy one to the server. Raises a `Fault`, or what `read` and `write` raise."""
     target = tunnels.place(host, port)
@@ -51,10 +60,8 @@ async def _by_connect(proxy: Proxy, host: str, port: int, incoming: _Incoming, w
 
 
 async def _by_socks(proxy: Proxy, host: str, port: int, incoming: _Incoming, write: Write) -> None:
-    try:
-        import socksio
-    except ImportError:
-        raise tunnels.no_socks_library(proxy) from None
+    import socksio  # `require_library` has looked for it
+
     target = tunnels.place(host, port)
     talk = socksio.SOCKS5Connection()
     offered = socksio.SOCKS5AuthMethod.NO_AUTH_REQUIRED

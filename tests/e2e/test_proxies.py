@@ -353,6 +353,16 @@ async def test_socks_without_its_library_is_an_error_and_no_crash(server: EveryW
             await works(host)  # nobody asked for SOCKS here
 
 
+@pytest.mark.parametrize("scheme", ["http", "ws"])
+async def test_a_missing_socks_library_is_said_before_the_proxy_is_asked(scheme: str) -> None:
+    environment = clean_environment(ALL_PROXY=f"socks5://127.0.0.1:{closed_port()}")
+    command = python_command(WITHOUT_SOCKS)
+    async with launch(f"{scheme}://{HOST}/", "--allow-http", env=environment, command=command) as host:
+        _, text, hint = await fault(host)
+        assert "SOCKS" in text
+        assert "[socks]" in hint
+
+
 @pytest.mark.parametrize(
     ("text", "words"), [("http://wpad.corp/proxy.pac", "PAC file"), ("ftp://x", "scheme"), ("http://x:0", "port 0")]
 )
