@@ -275,14 +275,11 @@ def members(text: str) -> list[Member]:
             if text[at : at + 1] != ":":
                 break
             start = _skip(text, at + 1)
-            if text[start : start + 1] not in ("{", "["):
-                at = _value_end(text, start)
-                if at == len(text):
-                    break  # a number or literal at the very end may have been cut
-            else:
-                at = _value_end(text, start)
-            found.append(Member(name, start, at))
-            at = _skip(text, at)
+            end = _value_end(text, start)
+            at = _skip(text, end)
+            if text[start : start + 1] not in ("{", "[") and text[at : at + 1] not in (",", "}"):
+                break  # cut: "12" may have been 123, or 12.5
+            found.append(Member(name, start, end))
             if text[at : at + 1] != ",":
                 break
             at = _skip(text, at + 1)

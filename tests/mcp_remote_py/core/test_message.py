@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mcp_remote_py.core import message as msg
@@ -131,6 +131,7 @@ def test_arbitrary_bytes_are_invalid_or_parse(raw: bytes) -> None:
 
 
 @given(JSON, st.integers(0, 200))
+@example(-0.0, 9)
 def test_members_of_a_text_that_breaks_off_are_those_before_the_break(value: Any, cut: int) -> None:
     doc = {"a": value, "id": 12, "b": "x"}
     text = json.dumps(doc)
