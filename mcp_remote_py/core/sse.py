@@ -1,4 +1,4 @@
-"""Server-sent events: a bounded line splitter on bytes, and the encoder. (httpx-sse decodes the fields.)
+"""Server-sent events: a bounded line splitter on bytes, and the encoder. (`transports.event_stream` reads the fields.)
 
 Lines end with CR, LF or CRLF, never at U+2028 and its like; a limit holds for each event, so that an endless line
 costs bounded memory. Source: WHATWG HTML section 9.2.

@@ -50,7 +50,7 @@ async def dial(way: Way, host: str, port: int, context: ssl.SSLContext | None, *
     is_reached = False
     try:
         async with asyncio.timeout(way.timeout):
-            found = await _reached(way, host, port, forwards=forwards)
+            found = await reach(way, host, port, forwards=forwards)
             is_reached = True
             if context is not None:
                 await _secured(found, context, host)
@@ -73,7 +73,8 @@ async def look(way: Way, host: str, port: int, context: ssl.SSLContext) -> list[
     return _shown(found)
 
 
-async def _reached(way: Way, host: str, port: int, *, forwards: bool) -> Wire:
+async def reach(way: Way, host: str, port: int, *, forwards: bool = False) -> Wire:
+    """Return a connection to the server before any TLS with it. As `dial`, but not bounded in time."""
     proxy = way.proxy
     if proxy is None:
         try:

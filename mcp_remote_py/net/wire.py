@@ -134,6 +134,25 @@ class Wire(asyncio.Protocol):
             raise ConnectionResetError("the connection is gone")
         self._transport = transport
 
+    @property
+    def transport(self) -> asyncio.Transport:
+        """The connection as asyncio has it. Raises `ConnectionResetError` where there is none."""
+        if self._transport is None:
+            raise ConnectionResetError("the connection is gone")
+        return self._transport
+
+    def hand_over(self, protocol: asyncio.Protocol) -> None:
+        """Let another protocol have the connection from now on, with what has come and nobody has read."""
+        protocol.connection_made(self.transport)
+        self.transport.set_protocol(protocol)
+        for chunk in self._chunks:
+            protocol.data_received(chunk)
+        self._chunks.clear()
+        if self._paused:
+            self.transport.resume_reading()
+        if self._ended:
+            protocol.connection_lost(None)
+
     def abort(self) -> None:
         """Close at once."""
         if self._transport is not None:

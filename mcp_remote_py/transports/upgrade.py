@@ -25,7 +25,8 @@ from mcp_remote_py.core.http.origins import is_same_origin, origin_of, place_of
 from mcp_remote_py.core.http.proxies import Proxy, Route
 from mcp_remote_py.core.http.statuses import Reply, fault_of
 from mcp_remote_py.net import failures, redirects
-from mcp_remote_py.net.proxied_socket import ProxyTls, socket_through
+from mcp_remote_py.net.dial import Way, look
+from mcp_remote_py.net.proxied_socket import socket_through
 from mcp_remote_py.net.routes import Routes
 from mcp_remote_py.net.sockets import HAPPY_EYEBALLS_SECONDS, IPV4_HINT, dead_peer_options
 from mcp_remote_py.transports import USER_AGENT
@@ -160,16 +161,11 @@ class Upgrade:
         return connection
 
     async def _through(self, proxy: Proxy, url: str) -> socket.socket:
-        tls = None
-        if proxy.scheme == "https":
-            trust = self._trust()
-            straight = partial(self._look, Route(None, ""), proxy.host, proxy.port)
-            tls = ProxyTls(
-                await trust.context(proxy.place),
-                lambda error: trust.refusal(error, proxy.place, straight),
-            )
-        host, port = _reached(url)
-        return await socket_through(proxy, host, port, options=self._options, ipv4=self._reach.network.ipv4, tls=tls)
+        trust = self._trust() if proxy.scheme == "https" else None
+        return await socket_through(self._way(proxy, trust), *_reached(url))
+
+    def _way(self, proxy: Proxy | None, trust: Trust | None) -> Way:
+        return Way(proxy, self._limit, self._options, self._reach.network.ipv4, trust)
 
     def _headers(self, url: str, shown: Headers) -> list[tuple[str, str]]:
         by_message = self._reach.target.ws_auth == "message"
@@ -216,11 +212,8 @@ class Upgrade:
         return partial(self._look, route, host, port)
 
     async def _look(self, route: Route, host: str, port: int, context: ssl.SSLContext) -> list[bytes]:
-        """Look at a refused certificate, for the error's text; the library for it is loaded in this case alone."""
-        from mcp_remote_py.net import dial
-
-        way = dial.Way(route.proxy, self._limit, self._options, self._reach.network.ipv4, self._made)
-        return await dial.look(way, host, port, context)
+        """Look at a refused certificate, for the error's text."""
+        return await look(self._way(route.proxy, self._made), host, port, context)
 
     # --- What goes wrong ---------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ import pytest
 
 from mcp_remote_py.core.errors import Unreachable
 from mcp_remote_py.core.http.proxies import FLAG, parse
+from mcp_remote_py.net.dial import Way
 from mcp_remote_py.net.proxied_socket import socket_through
 from tests.support.connect_proxy import HOST, ConnectProxy, refusing
 from tests.support.scripted_server import Peer, ScriptedServer
@@ -19,7 +20,7 @@ MANY = bytes(range(256)) * 4096 * 8
 
 @asynccontextmanager
 async def through(proxy: ConnectProxy, port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    way = await socket_through(parse(proxy.url(), FLAG), HOST, port)
+    way = await socket_through(Way(parse(proxy.url(), FLAG)), HOST, port)
     reader, writer = await asyncio.open_connection(sock=way)
     yield reader, writer
     writer.close()
@@ -97,4 +98,4 @@ async def test_the_end_of_the_socket_reaches_the_server() -> None:
 async def test_a_refusal_leaves_no_connection_behind() -> None:
     async with ConnectProxy(deed=refusing(403)) as proxy:
         with pytest.raises(Unreachable, match="does not allow"):
-            await socket_through(parse(proxy.url(), FLAG), HOST, 1)
+            await socket_through(Way(parse(proxy.url(), FLAG)), HOST, 1)
