@@ -15,27 +15,34 @@ import os
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
+from mcp_remote_py import __version__
 from mcp_remote_py.core import message as msg
-from mcp_remote_py.core.commands import Arm, Command, Dial, Disarm, Drop, Listen, Note, Timer, ToClient, ToServer
-from mcp_remote_py.core.errors import Fault, OwnMistake, TimedOut, Unreachable
+from mcp_remote_py.core.commands import Arm, Command, Dial, Disarm, Drop, Keep, Listen, Note, Timer, ToClient, ToServer
+from mcp_remote_py.core.errors import Fault, OwnMistake, PeerBroke, TimedOut, Unreachable, as_error
 from mcp_remote_py.core.framing import Oversize
 from mcp_remote_py.core.link import Link
-from mcp_remote_py.core.message import Invalid, Key, Message, key_of
+from mcp_remote_py.core.message import Batch, Invalid, Key, Kind, Message, key_of
 from mcp_remote_py.core.patience import Patience
 from mcp_remote_py.core.redact import Redactor, printable
-from mcp_remote_py.core.relay import CANCELLED, Relay
+from mcp_remote_py.core.relay import CANCELLED, GREET, INITIALIZE, Relay
+from mcp_remote_py.core.retries import Policy
 from mcp_remote_py.credentials import open_credentials
 from mcp_remote_py.lifetime import Lifetime
 from mcp_remote_py.log import BODIES, LogHandler, excerpt
-from mcp_remote_py.settings import Settings, Timeouts
+from mcp_remote_py.settings import Settings, Shaping, Timeouts
+from mcp_remote_py.snapshot import Counters, Request
 from mcp_remote_py.stdio import LineReader, Lines, LineWriter
 
 if TYPE_CHECKING:
+    from mcp_remote_py.core.shaping import Chain, Step
     from mcp_remote_py.net.cookies import Jars
+    from mcp_remote_py.trace import Trace
     from mcp_remote_py.transports.reach import Reach
 
 _LOG = logging.getLogger("mcp_remote_py.bridge")
 _BODIES = logging.getLogger(BODIES)
+_SNAPSHOT = logging.getLogger("mcp_remote_py.snapshot")
+_SNAPSHOT.setLevel(logging.INFO)  # whoever asks for one gets it, whatever else is silent
 _ORDER_SECONDS = 10.0
 """How long later messages wait for a notification that does not arrive."""
 _CANCEL_SECONDS = 10.0
@@ -43,6 +50,10 @@ _CANCEL_SECONDS = 10.0
 _LEAVE_SECONDS = 0.5
 """What ending the session and flushing may take together, after the drain."""
 _LOG_SECONDS = 0.1
+_RECALL_SECONDS = 5.0
+_KEEP_SECONDS = 1.0
+"""News of the server often come together; they are written down together."""
+_TRACE_SECONDS = 1.0
 
 
 class _Leg:
@@ -56,7 +67,7 @@ class _Leg:
 class Bridge:
     """One host on stdin and stdout, one remote server. `run` returns when it is time to go."""
 
-    def __init__(self, settings: Settings, redactor: Redactor, log: LogHandler) -> None:
+    def __init__(self, settings: Settings, redactor: Redactor, log: LogHandler, trace: Trace | None = None) -> None:
         self._settings = settings
         self._redactor = redactor
         self._log = log
@@ -66,8 +77,11 @@ class Bridge:
             patience=_patience(settings.timeouts),
             in_flight_limit=settings.limits.in_flight,
             message_limit=settings.limits.message,
+            policy=Policy(settings.timeouts.hold, settings.timeouts.greet_after, _chance, __version__, settings.cache),
         )
         self._credentials = open_credentials(settings.credentials, redactor.learn)
+        self._recalled = False
+        self._keeping: asyncio.TimerHandle | None = None
         self._jars: Jars = {}
         self._link: Link | None = None
         self._legs: dict[Key, _Leg] = {}
@@ -76,6 +90,10 @@ class Bridge:
         self._telling = 0
         self._listening: asyncio.Task[None] | None = None
         self._wire_to_name: str | None = None  # until the server has said something over it
+        self._trace = trace
+        self._chain = _chain(settings)
+        self._counters = Counters(asyncio.get_running_loop().time())
+        self._passing_message: Message | None = None
         self._passing = b""
         """The message of the server that is being handed on: in the log already."""
         self._at_end = False
@@ -91,7 +109,7 @@ class Bridge:
         """
         self._writer = LineWriter(stdout, on_broken=lambda: self._leave_for("the host closed our output", answer=False))
         reader = LineReader(stdin, self._settings.limits.message, self._on_lines, self._on_end)
-        Lifetime(self._leave_for).start()
+        Lifetime(self._leave_for, self._log_snapshot).start()
         async with asyncio.TaskGroup() as self._group:
             self._writer.start()
             self._spawn(self._warm())
@@ -106,17 +124,35 @@ class Bridge:
     # --- What comes in -----------------------------------------------------------------------------------------
 
     def _on_lines(self, lines: Lines) -> None:
+        counters, now = self._counters, asyncio.get_running_loop().time()
         for line in lines:
             if isinstance(line, Oversize):
+                counters.from_host = counters.from_host.more(line.size)
                 self._perform(self._relay.oversize(line))
                 continue
+            counters.from_host = counters.from_host.more(len(line))
             _log_body("host", line)
             try:
                 message = msg.parse(line)
             except Invalid as invalid:
+                if self._trace is not None:
+                    self._trace.from_host(line, self._relay.wire)
                 self._perform(self._relay.invalid(invalid))
-            else:
+                continue
+            for item in message.items if isinstance(message, Batch) else (message,):
+                if isinstance(item, Message):
+                    self._note_host(item, now)
+            if self._chain is None:
                 self._perform(self._relay.from_client(message))
+            else:
+                self._from_host_by(self._chain, message)
+
+    def _note_host(self, message: Message, now: float) -> None:
+        is_full = message.kind is Kind.REQUEST and self._counters.asked(message.key, now)
+        if is_full and self._counters.is_crowded(self._relay.snapshot().in_flight):
+            self._counters.forget({key for key, _, _ in self._relay.open_requests()})
+        if self._trace is not None:
+            self._trace.from_host(message.raw, self._relay.wire)
 
     def _on_end(self) -> None:
         self._at_end = True
@@ -137,9 +173,14 @@ class Bridge:
         if _LOG.isEnabledFor(logging.DEBUG):
             _LOG.debug("server: %s %s", message.method or message.kind.value, "" if message.id is None else message.key)
         _log_body("server", message.raw)
-        self._passing = message.raw
+        self._counters.from_server = self._counters.from_server.more(len(message.raw))
+        if self._trace is not None:
+            self._trace.from_server(message.raw)
+        self._passing, self._passing_message = message.raw, message
         self._perform(self._relay.from_server(message, exchange))
-        self._passing = b""
+        self._passing, self._passing_message = b"", None
+        if self._trace is not None:
+            self._trace.handled(self._relay.wire)
         await self._writer.room()
 
     # --- Commands ----------------------------------------------------------------------------------------------
@@ -148,14 +189,16 @@ class Bridge:
         for command in commands:
             match command:
                 case ToClient(raw):
-                    if raw is not self._passing:
-                        _log_body("to the host", raw)
-                    self._writer.write(raw)
+                    if self._chain is None:
+                        self._write(raw)
+                    else:
+                        self._to_host_by(self._chain, raw)
                 case ToServer(message, exchange, urgent):
                     self._to_server(message, exchange, urgent=urgent)
-                case Note(level, text):
-                    _LOG.log(getattr(logging, level.upper()), "%s", text)
+                case Note() | Keep():
+                    self._note(command)
                 case Dial(wire):
+                    self._counters.dials += 1
                     self._hang_up()  # at once: the old link must not have a word in the opening of the new one
                     self._spawn(self._dial(wire))
                 case Listen():
@@ -171,6 +214,58 @@ class Bridge:
         if self._at_end and not self._telling and self._relay.is_quiet:
             self._quiet.set()
 
+    def _from_host_by(self, chain: Chain, message: Message | Batch) -> None:
+        try:
+            steps = chain.from_host(message)
+        except Exception as defect:  # noqa: BLE001  as for an exchange: whoever asked is answered
+            fault = self._not_shaped(defect)
+            for item in message.items if isinstance(message, Batch) else (message,):
+                if isinstance(item, Message) and item.kind is Kind.REQUEST:
+                    self._write(as_error(fault, item.id).raw)
+        else:
+            self._take_steps(steps)
+
+    def _to_host_by(self, chain: Chain, raw: bytes) -> None:
+        try:
+            known = self._passing_message if raw is self._passing else None
+            steps = chain.to_host(known or msg.parse(raw))
+        except Exception as defect:  # noqa: BLE001  what should have been hidden must not slip through for a defect
+            fault = self._not_shaped(defect)
+            identifier, is_answer = msg.id_in_fragment(raw[: 64 * 1024], raw[-4 * 1024 :])
+            if is_answer and identifier is not None:
+                self._write(as_error(fault, identifier).raw)
+        else:
+            self._take_steps(steps)
+
+    def _not_shaped(self, defect: Exception) -> Fault:
+        if isinstance(defect, Invalid | RecursionError):
+            return PeerBroke("the message is nested too deeply to be filtered", hint="It was not passed on.")
+        return self._own_mistake(defect)
+
+    def _take_steps(self, steps: list[Step | ToClient | Batch]) -> None:
+        """Do what the shapers want: what goes on from the host goes to the relay, all else is the relay's kind."""
+        from mcp_remote_py.core.shaping import Onward, Reply
+
+        for step in steps:
+            match step:
+                case ToClient(raw):
+                    self._write(raw)
+                case Onward(message) | Reply(message):
+                    self._perform(self._relay.from_client(message))
+                case Batch():
+                    self._perform(self._relay.from_client(step))
+                case _:
+                    self._perform([step])
+
+    def _write(self, raw: bytes) -> None:
+        """Write one line to the host."""
+        if raw is not self._passing:
+            _log_body("to the host", raw)
+        if self._trace is not None:
+            self._trace.to_host(raw, self._relay.wire)
+        self._counters.to_host = self._counters.to_host.more(len(raw))
+        self._writer.write(raw)
+
     def _to_server(self, message: Message, exchange: Key | None, *, urgent: bool) -> None:
         if _LOG.isEnabledFor(logging.DEBUG):
             _LOG.debug("host: %s %s", message.method or "answer", "" if message.id is None else message.key)
@@ -178,6 +273,9 @@ class Bridge:
         if link is None:
             self._perform(self._without_link(message, exchange))
             return
+        self._counters.to_server = self._counters.to_server.more(len(message.raw))
+        if self._trace is not None:
+            self._trace.to_server(message.raw, self._relay.wire)
         if exchange is not None:
             leg = _Leg()
             self._legs[exchange] = leg
@@ -215,9 +313,12 @@ class Bridge:
             fault = self._own_mistake(defect)
         finally:
             leg.written.set()
+        if fault is not None and message.method == INITIALIZE:
+            await self._recall()
         if self._legs.get(key) is not leg:
             return  # dropped, or replaced by a later request of the same id
         del self._legs[key]
+        self._counters.failures += fault is not None
         if fault is not None or link.traits.streams_per_exchange:
             self._perform(self._relay.exchange_over(key, fault))
 
@@ -253,7 +354,20 @@ class Bridge:
 
     def _ring(self, name: Timer) -> None:
         self._timers.pop(name, None)
-        self._perform(self._relay.timer(name))
+        if name.purpose == GREET and not self._recalled:
+            self._timers[name] = asyncio.get_running_loop().call_later(_RECALL_SECONDS, self._ring, name)
+            self._recalled = True
+            self._spawn(self._recall_and_ring(name))
+            return
+        beat = self._settings.shaping.heartbeat
+        if name.purpose == "heartbeat" and beat is not None and not self._writer.has_room:
+            self._perform([Arm(name, beat)])  # a host that does not read needs no sign of life, and they would pile up
+            return
+        steps = None if self._chain is None else self._chain.timer(name)
+        if steps is None:
+            self._perform(self._relay.timer(name))
+        else:
+            self._take_steps(steps)
 
     def _disarm(self, name: Timer) -> None:
         handle = self._timers.pop(name, None)
@@ -277,6 +391,7 @@ class Bridge:
         try:
             link = await self._open(wire)
         except Fault as trouble:
+            await self._recall()
             self._perform(self._relay.link_failed(self._clean(trouble)))
         except Exception as defect:  # noqa: BLE001  as for an exchange
             self._perform(self._relay.link_failed(self._own_mistake(defect)))
@@ -342,6 +457,54 @@ class Bridge:
             self._listening.cancel()
             self._listening = None
 
+    # --- What is remembered ------------------------------------------------------------------------------------
+
+    async def _recall(self) -> None:
+        """Look up, once, what the server said last time: there is trouble, and the host may have to be answered."""
+        if not self._recalled:
+            self._recalled = True
+            await self._look_up()
+
+    async def _look_up(self) -> None:
+        if self._settings.timeouts.greet_after is None:
+            return
+        from mcp_remote_py.server_cache import ServerCache
+
+        try:
+            document = await ServerCache(self._settings, self._credentials).recall()
+            if document is not None:
+                self._relay.recall(document)
+        except ValueError as reason:
+            _LOG.warning("what was remembered of the server cannot be used: %s", reason)
+        except Exception as defect:  # noqa: BLE001  the host is answered all the same
+            self._own_mistake(defect)
+
+    async def _recall_and_ring(self, name: Timer) -> None:
+        await self._look_up()
+        if name in self._timers:
+            self._disarm(name)
+            self._ring(name)
+
+    def _note(self, command: Note | Keep) -> None:
+        if isinstance(command, Keep):
+            self._keep_soon()
+        else:
+            _LOG.log(getattr(logging, command.level.upper()), "%s", command.text)
+
+    def _keep_soon(self) -> None:
+        if self._keeping is None and self._settings.cache:
+            loop = asyncio.get_running_loop()
+            self._keeping = loop.call_later(_KEEP_SECONDS, lambda: self._spawn(self._keep()))
+
+    async def _keep(self) -> None:
+        self._keeping = None
+        from mcp_remote_py.server_cache import ServerCache
+
+        try:
+            await ServerCache(self._settings, self._credentials).keep(lambda: self._relay.to_keep)
+        except Exception as defect:  # noqa: BLE001  a session must not end because it cannot be remembered
+            self._own_mistake(defect)
+
     # --- The end -----------------------------------------------------------------------------------------------
 
     async def _end(self, reason: str, *, answer: bool) -> None:
@@ -359,9 +522,14 @@ class Bridge:
             async with asyncio.timeout(_LEAVE_SECONDS), asyncio.TaskGroup() as group:
                 if link is not None:
                     group.create_task(self._close(link))
+                if self._keeping is not None:
+                    self._keeping.cancel()
+                    group.create_task(self._keep())
                 if answer:
                     group.create_task(self._writer.finish(_LEAVE_SECONDS))
         self._credentials.close()
+        if self._trace is not None:
+            self._trace.drain(_TRACE_SECONDS)
         self._log.drain(_LOG_SECONDS)
 
     async def _close(self, link: Link) -> None:
@@ -377,6 +545,16 @@ class Bridge:
         with contextlib.suppress(TimeoutError):  # whoever still waits is answered by the relay
             async with asyncio.timeout(self._settings.timeouts.drain):
                 await self._quiet.wait()
+
+    def _log_snapshot(self) -> None:
+        """Write down what is going on, without a word of what is said."""
+        relay = self._relay.snapshot()
+        state = f"{relay.revision or 'none yet'}, {_WIRE_NAMES[relay.wire]}, {relay.way}"
+        standing = "one" if self._listening is not None and not self._listening.done() else "no"
+        streams = f"{standing} standing stream, {len(self._legs)} exchanges on their way"
+        requests = [Request(*request) for request in self._relay.open_requests()]
+        now = asyncio.get_running_loop().time()
+        _SNAPSHOT.info("%s", self._counters.report(state, streams, requests, relay.held, now))
 
     # --- Small things ------------------------------------------------------------------------------------------
 
@@ -413,8 +591,22 @@ def _load(wire: str) -> None:
         raise Unreachable(text, hint="Install mcp-remote-py again.") from None
 
 
+def _chain(settings: Settings) -> Chain | None:
+    """The shapers that were asked for; None where there are none, which costs nothing."""
+    if settings.shaping == Shaping():
+        return None
+    from mcp_remote_py import shaping
+
+    return shaping.chain(settings)
+
+
 def _patience(given: Timeouts) -> Patience:
     return Patience(given.request, given.tools, given.first_byte, given.idle, given.ping)
+
+
+def _chance() -> float:
+    """A number from 0 to 1, for jitter; the module random costs more to load than it is worth here."""
+    return int.from_bytes(os.urandom(4)) / 2**32
 
 
 def _counts_silence(given: Timeouts) -> bool:

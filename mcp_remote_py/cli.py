@@ -9,7 +9,7 @@ import os
 import sys
 import urllib.parse
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from mcp_remote_py.arguments import Parser, read_text, speak_utf8
 from mcp_remote_py.configuration import Inputs, build
@@ -22,8 +22,14 @@ from mcp_remote_py.lifetime import leave_quietly
 from mcp_remote_py.option_table import OPTIONS, PREFIX
 from mcp_remote_py.settings import Settings, Tls
 
+if TYPE_CHECKING:
+    from mcp_remote_py.trace import Trace
+
 PROGRAM = "mcp-remote-py"
-COMMANDS = {"demo": "start a server and carry real calls to it over all three transports"}
+COMMANDS = {
+    "demo": "start a server and carry real calls to it over all three transports",
+    "replay": "answer a host from a file that --trace wrote",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -51,6 +57,10 @@ def _command(name: str, arguments: list[str]) -> int:
         from mcp_remote_py import demo
 
         return demo.main(arguments)
+    if name == "replay":
+        from mcp_remote_py import replay
+
+        return replay.main(arguments)
     raise ConfigError(f"no such command: {name}")
 
 
@@ -73,6 +83,7 @@ def run_bridge(configured: Settings) -> int:
     redactor, given = _redactor(configured), configured.logging
     try:
         handler = log.set_up(PROGRAM, given.level, redactor, file=given.file, style=given.format, bodies=given.bodies)
+        trace = None if given.trace is None else _trace(given.trace, redactor)
     except ConfigError as error:
         sys.stderr.write(f"{PROGRAM}: {redactor.scrub(str(error))}\n")
         return ConfigError.exit_code
@@ -87,10 +98,17 @@ def run_bridge(configured: Settings) -> int:
         )
 
     async def carry() -> None:
-        await Bridge(configured, redactor, handler).run(0, stdout)
+        await Bridge(configured, redactor, handler, trace).run(0, stdout)
 
     asyncio.run(carry())
     return 0
+
+
+def _trace(path: str, redactor: Redactor) -> Trace:
+    """Raises `ConfigError` where the file cannot be written."""
+    from mcp_remote_py.trace import Trace
+
+    return Trace(path, redactor, sys.platform)
 
 
 def _redactor(configured: Settings) -> Redactor:
@@ -247,7 +265,7 @@ def _parser() -> Parser:
     parser = Parser(
         OPTIONS,
         prog=PROGRAM,
-        usage=f"{PROGRAM} URL [options]\n       {PROGRAM} demo",
+        usage=f"{PROGRAM} URL [options]\n       {PROGRAM} demo\n       {PROGRAM} replay FILE",
         description="Carries MCP messages between a host on stdin and stdout and a remote MCP server.",
         epilog="commands: "
         + "; ".join(f"{name}: {text}" for name, text in COMMANDS.items())

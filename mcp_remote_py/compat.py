@@ -25,7 +25,6 @@ _FETCHING = (
     "belongs to fetching a token (OAuth client credentials), which this version does not do: --bearer-command runs a "
     "command that prints one"
 )
-_NOT_YET = "is not offered by this version: leave it out"
 _VERSION = "is not needed: the host's own protocol version is passed through. Leave it out"
 
 NPX_LEFTOVER = "Remove what is left of `npx -y mcp-remote` from the args: they begin with the URL."
@@ -41,7 +40,6 @@ REFUSED: dict[str, str] = {
     "devicecode": _SIGN_IN,
     "disableresourceparameter": _SIGN_IN,
     "host": _SIGN_IN,
-    "ignoretool": _NOT_YET,
     "resource": _SIGN_IN,
     "staticoauthclientinfo": _SIGN_IN,
     "staticoauthclientmetadata": _SIGN_IN,

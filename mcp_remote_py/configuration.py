@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import urllib.parse
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple, cast
@@ -19,17 +21,20 @@ from mcp_remote_py.settings import (
     Logging,
     Network,
     Settings,
+    Shaping,
     Strategy,
     Target,
     Timeouts,
     Tls,
     TrustFile,
+    Visibility,
 )
 
 NO_URL = "No URL was given. Write: mcp-remote-py https://example.com/mcp   (or set MCP_REMOTE_URL; --help has the rest)"
 MODE, UNVERIFIED = "MCP_MODE", "NODE_TLS_REJECT_UNAUTHORIZED"
 SCHEMES = ("https", "http", "wss", "ws")
 PING_SECONDS = 30.0
+HEARTBEAT_SECONDS = 10.0
 _TRUST_VARIABLES = (
     ("NODE_EXTRA_CA_CERTS", False),
     ("SSL_CERT_FILE", False),
@@ -81,7 +86,12 @@ def build(resolved: Resolved, inputs: Inputs) -> Settings:
         tls=_tls(resolved, inputs),
         network=_network(resolved, environ),
         limits=Limits(values["max_message_size"], values["max_in_flight"]),
-        logging=Logging(_log_level(resolved), values["log_file"], values["log_format"], values["log_bodies"]),
+        logging=Logging(
+            _log_level(resolved), values["log_file"], values["log_format"], values["log_bodies"], values["trace"]
+        ),
+        shaping=_shaping(values),
+        home=values["home"] or _usual_home(environ),
+        cache=not values["no_cache"],
         secrets=(*credentials.secrets, *_secrets_of_url(url), *_secrets_of_proxies(values, environ)),
         notes=(*notes, *credentials.notes),
     )
@@ -92,6 +102,32 @@ def _log_level(resolved: Resolved) -> str:
     values, levels = resolved.values, resolved.levels
     asked = [(levels[name], word) for name, word in (("debug", "debug"), ("silent", "error")) if values[name]]
     return max([*asked, (levels["log_level"], str(values["log_level"]))], key=lambda pair: pair[0])[1]
+
+
+def _shaping(values: Mapping[str, Any]) -> Shaping:
+    return Shaping(
+        tools=Visibility(values["ignore_tool"], values["only_tool"]),
+        prompts=Visibility(values["ignore_prompt"], values["only_prompt"]),
+        resources=Visibility(values["ignore_resource"], values["only_resource"]),
+        read_only=values["read_only"],
+        names=values["normalize_names"],
+        pins=values["pin_tools"],
+        heartbeat=values["heartbeat_interval"] or (HEARTBEAT_SECONDS if values["heartbeat"] else None),
+        host_timeout=values["host_timeout"],
+        keep_results=values["keep_results"],
+        max_result=values["max_result_size"],
+    )
+
+
+def _usual_home(environ: Mapping[str, str]) -> str:
+    """Where programs of this operating system keep what they remember."""
+    if sys.platform == "win32":
+        folder = environ.get("LOCALAPPDATA") or os.path.join("~", "AppData", "Local")
+    elif sys.platform == "darwin":
+        folder = "~/Library/Application Support"
+    else:
+        folder = environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return os.path.join(os.path.expanduser(folder), "mcp-remote-py")
 
 
 def _timeouts(resolved: Resolved) -> Timeouts:
@@ -108,6 +144,8 @@ def _timeouts(resolved: Resolved) -> Timeouts:
         dead_peer=values["dead_peer_timeout"],
         ping=ping,
         drain=values["drain"] or 0.0,
+        hold=values["hold"] or 0.0,
+        greet_after=values["greet_after"],
     )
 
 

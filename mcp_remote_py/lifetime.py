@@ -13,6 +13,7 @@ from collections.abc import Callable
 from types import FrameType
 
 _NAMES = ("SIGTERM", "SIGINT", "SIGHUP", "SIGBREAK")
+_SNAPSHOT = "SIGUSR1"
 _POLL_SECONDS = 2.0
 
 
@@ -25,15 +26,21 @@ def leave_quietly() -> None:
         number = getattr(signal, name, None)
         if number is not None:
             signal.signal(number, lambda *_: os._exit(0))
+    if hasattr(signal, _SNAPSHOT):  # a handler, not SIG_IGN, which the programs that we start would inherit
+        signal.signal(getattr(signal, _SNAPSHOT), lambda *_: None)
 
 
 class Lifetime:
-    """Watches for reasons to leave. `on_leave(reason)` is called once; a second signal ends the process at once."""
+    """Watches for reasons to leave. `on_leave(reason)` is called once; a second signal ends the process at once.
 
-    def __init__(self, on_leave: Callable[[str], None]) -> None:
+    `on_snapshot` is called for SIGUSR1, where the system has it.
+    """
+
+    def __init__(self, on_leave: Callable[[str], None], on_snapshot: Callable[[], None] | None = None) -> None:
         import asyncio  # not at the top: `leave_quietly` runs before anything heavy is loaded
 
         self._on_leave = on_leave
+        self._on_snapshot = on_snapshot
         self._loop = asyncio.get_running_loop()
         self._signalled = False
         self._parent_fd: int | None = None
@@ -44,6 +51,8 @@ class Lifetime:
             number = getattr(signal, name, None)
             if number is not None:
                 signal.signal(number, self._handle)
+        if self._on_snapshot is not None and hasattr(signal, _SNAPSHOT):
+            signal.signal(getattr(signal, _SNAPSHOT), self._snapshot)
         # The handler runs in the main thread between two bytecodes; the loop must wake up for it.
         self._watch_parent()
 
@@ -53,6 +62,10 @@ class Lifetime:
         self._signalled = True
         name = signal.Signals(number).name
         self._loop.call_soon_threadsafe(self._on_leave, f"{name} was received")
+
+    def _snapshot(self, _number: int, _frame: FrameType | None) -> None:
+        if self._on_snapshot is not None:
+            self._loop.call_soon_threadsafe(self._on_snapshot)
 
     def _watch_parent(self) -> None:
         parent = os.getppid()

@@ -21,33 +21,13 @@ import sys
 import time
 from collections.abc import Iterator
 
+from mcp_remote_py.file_lock import lock, unlock
+
 MOST_BYTES = 10 * 1024 * 1024
 OLD_FILES = 3
 _LOCK_SECONDS = 1.0
 _ATTEMPTS = 5
 _POSTPONED_BYTES = 256 * 1024
-
-if sys.platform == "win32":
-    import msvcrt
-
-    _LOCK_AT = 0x7FFFFFF0
-    """Beyond all that is written: a lock of Windows also forbids reading."""
-
-    def _lock(fd: int) -> None:
-        os.lseek(fd, _LOCK_AT, os.SEEK_SET)
-        msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
-
-    def _unlock(fd: int) -> None:
-        os.lseek(fd, _LOCK_AT, os.SEEK_SET)
-        msvcrt.locking(fd, msvcrt.LK_UNLCK, 1)
-else:
-    import fcntl
-
-    def _lock(fd: int) -> None:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-    def _unlock(fd: int) -> None:
-        fcntl.flock(fd, fcntl.LOCK_UN)
 
 
 class LogFile:
@@ -115,7 +95,7 @@ class LogFile:
         fd, locked = self._fd, False
         while not locked and time.monotonic() < deadline:
             try:
-                _lock(fd)
+                lock(fd)
                 locked = True
             except (BlockingIOError, PermissionError):
                 time.sleep(0.001)
@@ -125,7 +105,7 @@ class LogFile:
             yield locked
         finally:
             if locked and fd == self._fd:  # a file that was closed has lost its lock
-                _unlock(fd)
+                unlock(fd)
 
     def _is_full(self, more: int) -> bool:
         found = os.fstat(self._fd)

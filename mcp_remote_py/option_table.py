@@ -20,7 +20,7 @@ from mcp_remote_py.core.options import Option, Parser
 PREFIX = "MCP_REMOTE_PY_"
 _WINDOWS = os.name == "nt"
 CONNECTION, CREDENTIALS, TRUST, NETWORK = "connection", "credentials", "certificates", "network"
-LIMITS, OUTPUT, CONFIGURATION = "limits", "output", "configuration"
+FILTERS, LIMITS, OUTPUT, CONFIGURATION = "filters", "limits", "output", "configuration"
 ALGORITHMS = ("HS256", "HS384", "HS512", "RS256", "ES256", "EdDSA")
 
 
@@ -251,6 +251,39 @@ OPTIONS: tuple[Option, ...] = (
         default="h11",
     ),
     _switch("ipv4", NETWORK, "use IPv4 alone"),
+    # --- Filters
+    *(
+        _row(
+            f"{verb}_{what}",
+            FILTERS,
+            f"{text} {what}s of this name{also}; * stands for any characters; may be repeated (in the variable: one "
+            "per line)",
+            options.pattern,
+            "GLOB",
+            default=(),
+            repeats=True,
+        )
+        for what, also in (("tool", ""), ("prompt", ""), ("resource", " or URI"))
+        for verb, text in (("ignore", "hide"), ("only", "show nothing but the"))
+    ),
+    _switch("read_only", FILTERS, "show nothing but the tools that the server says only read (readOnlyHint)"),
+    _row(
+        "normalize_names",
+        FILTERS,
+        "show tools and prompts under other names: snake (get_user for getUser and get-user), host-safe (letters, "
+        "digits, _ and -, 64 at most), off (default)",
+        options.one_of("off", "snake", "host-safe"),
+        "off|snake|host-safe",
+        default="off",
+    ),
+    _row(
+        "pin_tools",
+        FILTERS,
+        "remember the definitions of tools, and warn when one changes, or refuse it; off (default)",
+        options.one_of("off", "warn", "refuse"),
+        "off|warn|refuse",
+        default="off",
+    ),
     # --- Limits
     _row(
         "connect_timeout",
@@ -302,6 +335,24 @@ OPTIONS: tuple[Option, ...] = (
         "TIME",
         default=60.0,
     ),
+    _row(
+        "hold",
+        LIMITS,
+        "how long a call is held while the server is away or asks to be left alone, and sent again where that cannot "
+        "do harm (default 20s; 0: errors at once)",
+        options.seconds,
+        "TIME",
+        default=20.0,
+    ),
+    _row(
+        "greet_after",
+        LIMITS,
+        "how long the server may be silent before the host's initialize is answered in its place (default 20s; 0: "
+        "never in its place, whatever the trouble)",
+        options.seconds,
+        "TIME",
+        default=20.0,
+    ),
     _switch("keep_alive", LIMITS, "ping the server every 30 s while nothing else is said"),
     _row("ping_interval", LIMITS, "as --keep-alive, this often", options.seconds, "TIME"),
     _row(
@@ -327,6 +378,35 @@ OPTIONS: tuple[Option, ...] = (
         options.count,
         "N",
         default=1000,
+    ),
+    _switch(
+        "heartbeat",
+        LIMITS,
+        "tell the host every 10 s that a call is still running, where it gave the call a progress token",
+    ),
+    _row("heartbeat_interval", LIMITS, "as --heartbeat, this often", options.positive_seconds, "TIME"),
+    _row(
+        "host_timeout",
+        LIMITS,
+        "answer a tool call after this time with a handle, before the host gives it up, and offer the tool "
+        "collect_result for the late result (default: off)",
+        options.seconds,
+        "TIME",
+    ),
+    _row(
+        "keep_results",
+        LIMITS,
+        "how long a result can be collected (default 30m)",
+        options.positive_seconds,
+        "TIME",
+        default=1800.0,
+    ),
+    _row(
+        "max_result_size",
+        LIMITS,
+        "shorten the text of results that are larger than this, and say so in them (default: off)",
+        options.size,
+        "SIZE",
     ),
     # --- Output
     _row(
@@ -360,7 +440,23 @@ OPTIONS: tuple[Option, ...] = (
         OUTPUT,
         "write the messages themselves to the log, whatever its level, up to 64 KiB of each; known secrets are masked",
     ),
+    _row(
+        "trace",
+        OUTPUT,
+        "write all messages to this file as JSON lines, known secrets masked; rotated at 10 MiB, three old ones are "
+        "kept; `mcp-remote-py replay FILE` plays it back",
+        None,
+        "FILE",
+    ),
     # --- Configuration
+    _row(
+        "home",
+        CONFIGURATION,
+        "the folder for what is remembered from one run to the next (default: the operating system's place for that)",
+        file_name,
+        "FOLDER",
+    ),
+    _switch("no_cache", CONFIGURATION, "do not remember what the server says, nor answer from what it said last time"),
     _row("config", CONFIGURATION, "a TOML file with the same options as keys", None, "FILE"),
     _row("profile", CONFIGURATION, "which [profiles.NAME] of the file to use", None, "NAME"),
     _switch("print_config", CONFIGURATION, "print every value and where it came from, and end", variables=()),

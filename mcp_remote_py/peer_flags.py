@@ -18,7 +18,6 @@ CARRYING: dict[str, str] = {
     # mcp-remote
     "authtimeout": "1",
     "protocol": "1",
-    "ignoretool": "1",
     "callbackpath": "1",
     "authsuccessurl": "1",
     "resource": "1",

@@ -97,6 +97,10 @@ class Timeouts(NamedTuple):
     ping: float | None = None
     """Send the server a ping as often as this while nothing else is said."""
     drain: float = 1.0
+    hold: float = 20.0
+    """How long a call is held, and sent again where that does no harm, while the server is away; 0: not at all."""
+    greet_after: float | None = 20.0
+    """After so long a silence `initialize` is answered in the server's place."""
 
 
 class TrustFile(NamedTuple):
@@ -147,6 +151,32 @@ class Limits(NamedTuple):
     in_flight: int = 1000
 
 
+class Visibility(NamedTuple):
+    """Patterns of what is hidden, and of what alone is shown, for one kind of thing."""
+
+    ignore: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+
+
+class Shaping(NamedTuple):
+    """What the host sees differently from what the server says. Nothing, unless it was asked for."""
+
+    tools: Visibility = Visibility()
+    prompts: Visibility = Visibility()
+    resources: Visibility = Visibility()
+    read_only: bool = False
+    names: Literal["off", "snake", "host-safe"] = "off"
+    pins: Literal["off", "warn", "refuse"] = "off"
+    heartbeat: float | None = None
+    """Seconds between signs of life that the host gets for a running call."""
+    host_timeout: float | None = None
+    """Seconds after which a call is answered with a handle, because the host would give it up."""
+    keep_results: float = 1800.0
+    """Seconds for which the result behind a handle is kept."""
+    max_result: int | None = None
+    """Bytes of a result that the host takes."""
+
+
 class Logging(NamedTuple):
     """What is said to people, and where."""
 
@@ -154,6 +184,8 @@ class Logging(NamedTuple):
     file: str | None = None
     format: Literal["text", "json"] = "text"
     bodies: bool = False
+    trace: str | None = None
+    """A file for all messages."""
 
 
 class Settings(NamedTuple):
@@ -167,6 +199,11 @@ class Settings(NamedTuple):
     network: Network = Network()
     limits: Limits = Limits()
     logging: Logging = Logging()
+    shaping: Shaping = Shaping()
+    home: str = ""
+    """The folder for what is remembered from one run to the next."""
+    cache: bool = True
+    """Whether what the server says is remembered there."""
     secrets: tuple[str, ...] = ()
     """Values that may never appear in a log or an error."""
     notes: tuple[str, ...] = ()

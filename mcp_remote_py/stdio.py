@@ -108,6 +108,11 @@ class LineWriter:
             self._has_room.clear()
         self._queue.put(line)
 
+    @property
+    def has_room(self) -> bool:
+        """Whether the host has read enough for more to be queued."""
+        return self._has_room.is_set()
+
     async def room(self) -> None:
         """Wait until the host has read enough."""
         await self._has_room.wait()

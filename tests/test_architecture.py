@@ -64,9 +64,19 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"mcp_remote_py.net"}),
     frozenset({"mcp_remote_py.credentials"}),
     frozenset({"mcp_remote_py.transports"}),
-    frozenset({"mcp_remote_py.log", "mcp_remote_py.log_file", "mcp_remote_py.stdio", "mcp_remote_py.lifetime"}),
+    frozenset(
+        {
+            "mcp_remote_py.file_lock",
+            "mcp_remote_py.log",
+            "mcp_remote_py.log_file",
+            "mcp_remote_py.stdio",
+            "mcp_remote_py.lifetime",
+        }
+    ),
+    frozenset({"mcp_remote_py.state", "mcp_remote_py.server_cache"}),
+    frozenset({"mcp_remote_py.pin_store", "mcp_remote_py.shaping", "mcp_remote_py.trace", "mcp_remote_py.snapshot"}),
     frozenset({"mcp_remote_py.bridge"}),
-    frozenset({"mcp_remote_py.cli", "mcp_remote_py.demo"}),
+    frozenset({"mcp_remote_py.cli", "mcp_remote_py.demo", "mcp_remote_py.replay"}),
     frozenset({"mcp_remote_py.__main__"}),
 )
 """From the bottom to the top. A module imports from its own layer and from those before it."""

@@ -53,6 +53,10 @@ class Disarm(NamedTuple):
     name: Timer
 
 
+class Keep(NamedTuple):
+    """What is remembered of the server has changed: keep it for the next start."""
+
+
 class Note(NamedTuple):
     """A line for the log. `level` is a logging level name in lower case."""
 
@@ -61,7 +65,8 @@ class Note(NamedTuple):
 
 
 class Timer(NamedTuple):
-    """The name of a timer: what it is for (`timeout`, `silence`, `linger`, `ping`), and which exchange it concerns.
+    """The name of a timer: what it is for (`timeout`, `silence`, `linger`, `ping`, `greet`, `hold`, `again`, `return`),
+    and which exchange it concerns.
 
     Arming a timer that is armed already sets it anew.
     """
@@ -70,4 +75,4 @@ class Timer(NamedTuple):
     exchange: Key
 
 
-Command = ToServer | ToClient | Drop | Dial | Listen | Arm | Disarm | Note
+Command = ToServer | ToClient | Drop | Dial | Listen | Arm | Disarm | Keep | Note

@@ -15,6 +15,8 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from mcp_remote_py.core import days
+
 Learn = Callable[[str], None]
 """Told every secret that was received or made, before it is used: the redactor's `learn`."""
 Now = Callable[[], float]
@@ -131,6 +133,12 @@ def read_printed(text: str, now: float) -> Printed:
 
 def expiry_of(token: str) -> float | None:
     """Return the `exp` of a JSON Web Token; None where it has none, or the token is of another kind."""
+    claims = _claims(token)
+    return None if claims is None else _number(claims.get("exp"))
+
+
+def _claims(token: str) -> dict[str, Any] | None:
+    """Return what a JSON Web Token claims, unverified; None for a token of another kind."""
     parts = token.split(".")
     if len(parts) != 3:
         return None
@@ -138,7 +146,20 @@ def expiry_of(token: str) -> float | None:
         claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
     except (ValueError, binascii.Error, RecursionError):
         return None
-    return _number(claims.get("exp")) if isinstance(claims, dict) else None
+    return claims if isinstance(claims, dict) else None
+
+
+def account_of(value: str) -> str:
+    """Return what names the account behind the value of a header, and stays the same when its token is renewed.
+
+    For a JSON Web Token with a subject that is issuer, subject and client; for anything else the value itself.
+    """
+    scheme, _, token = value.strip().rpartition(" ")
+    claims = _claims(token)
+    if claims is None or not isinstance(claims.get("sub"), str) or not claims["sub"]:
+        return value
+    names = ("iss", "sub", "aud", "azp", "client_id", "tid", "org_id")
+    return json.dumps([scheme, {name: claims[name] for name in names if name in claims}], sort_keys=True)
 
 
 def claim_value(text: str) -> Any:
@@ -176,11 +197,4 @@ def _time(value: object) -> float | None:
     offset = 0
     if found.group(8):
         offset = (int(found.group(9)) * 60 + int(found.group(10))) * (60 if found.group(8) == "+" else -60)
-    return float(_days(year, month, day) * 86400 + hour * 3600 + minute * 60 + second - offset)
-
-
-def _days(year: int, month: int, day: int) -> int:
-    """Return the days from 1970-01-01 to a date of the Gregorian calendar."""
-    year -= month <= 2  # a year that begins in March has its leap day at its end
-    day_of_year = (153 * ((month + 9) % 12) + 2) // 5 + day - 1
-    return year * 365 + year // 4 - year // 100 + year // 400 + day_of_year - 719468
+    return float(days.since_1970(year, month, day) * 86400 + hour * 3600 + minute * 60 + second - offset)

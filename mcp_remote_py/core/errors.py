@@ -22,7 +22,7 @@ never contain `str(exception)` of a foreign library, and never a secret.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from mcp_remote_py.core import message
 from mcp_remote_py.core.message import JsonId, Message
@@ -47,11 +47,16 @@ class ConfigError(McpRemoteError):
 
 
 class Fault(McpRemoteError):
-    """Trouble on the way. `str(fault)` is one sentence; `hint` says what to do; `http_status` where there was one."""
+    """Trouble on the way. `str(fault)` is one sentence; `hint` says what to do; `http_status` where there was one.
+
+    `mends`: it is of the kind that passes by itself, so that waiting helps. `retry_after`: how many seconds the server
+    asked to be left alone, if it did. `attempts`: how often it was tried, 0 where that was not counted.
+    """
 
     code: ClassVar[int] = -31000
     default_hint: ClassVar[str] = ""
     default_may_have_run: ClassVar[bool] = False
+    default_mends: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -60,11 +65,27 @@ class Fault(McpRemoteError):
         hint: str | None = None,
         may_have_run: bool | None = None,
         http_status: int | None = None,
+        mends: bool | None = None,
     ) -> None:
         super().__init__(text)
         self.hint = self.default_hint if hint is None else hint
         self.may_have_run = self.default_may_have_run if may_have_run is None else may_have_run
         self.http_status = http_status
+        self.mends = self.default_mends if mends is None else mends
+        self.retry_after: float | None = None
+        self.attempts = 0
+
+    def restated(self, text: str | None = None, *, hint: str | None = None, may_have_run: bool | None = None) -> Self:
+        """Return the same trouble in other words, or for a request of which something else is known."""
+        fault = type(self)(
+            str(self) if text is None else text,
+            hint=self.hint if hint is None else hint,
+            may_have_run=self.may_have_run if may_have_run is None else may_have_run,
+            http_status=self.http_status,
+            mends=self.mends,
+        )
+        fault.retry_after, fault.attempts = self.retry_after, self.attempts
+        return fault
 
     @property
     def name(self) -> str:
@@ -73,10 +94,12 @@ class Fault(McpRemoteError):
 
 class Unreachable(Fault):
     code = -31001
+    default_mends = True
     default_hint = "Check the URL, the network and any VPN, and whether the server is running; then try again."
 
 
 class TlsRefused(Unreachable):
+    default_mends = False
     default_hint = "If a company proxy inspects TLS, export its root certificate and pass it with --ca-bundle FILE."
 
 
@@ -88,6 +111,7 @@ class TimedOut(Fault):
 
 class Interrupted(Fault):
     code = -31003
+    default_mends = True
     default_hint = "The call may have run on the server. Check its effect before you repeat it."
     default_may_have_run = True
 
@@ -167,4 +191,8 @@ def as_error(fault: Fault, identifier: JsonId | None, source: str = "mcp-remote-
     }
     if fault.http_status is not None:
         data["http_status"] = fault.http_status
+    if fault.attempts:
+        data["attempts"] = fault.attempts
+    if fault.retry_after is not None:
+        data["retry_after"] = fault.retry_after
     return message.error(identifier, fault.code, str(fault), data)

@@ -111,7 +111,7 @@ def parse(raw: bytes) -> Message | Batch:
     if isinstance(doc, list):
         if not doc:
             raise Invalid(-32600, "an empty batch asks for nothing")
-        return Batch(tuple(_item(piece) for piece in _array_items(text)))
+        return Batch(tuple(_item(piece) for piece in array_items(text)))
     return _envelope(_one_line(text), doc)
 
 
@@ -238,7 +238,8 @@ def _value_end(text: str, at: int) -> int:
     return end
 
 
-def _array_items(text: str) -> list[str]:
+def array_items(text: str) -> list[str]:
+    """Return the items of a valid JSON array, each as it is written."""
     at = _skip(text, _skip(text, 0) + 1)
     items: list[str] = []
     while text[at] != "]":
@@ -248,6 +249,11 @@ def _array_items(text: str) -> list[str]:
         if text[at] == ",":
             at = _skip(text, at + 1)
     return items
+
+
+def value_of(text: str) -> Any:
+    """Return the value of a valid JSON text, for instance of a member's or an item's."""
+    return _PATIENT.decode(text)
 
 
 class Member(NamedTuple):
@@ -353,6 +359,11 @@ def encode(doc: object) -> bytes:
         return text.encode("utf-8")
     except UnicodeEncodeError:
         return json.dumps(doc, separators=(",", ":")).encode("ascii")
+
+
+def canonical(value: object) -> str:
+    """Return JSON that is the same for equal values, whatever the order of their members: to compare, not to send."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
 def join(items: list[Message]) -> bytes:

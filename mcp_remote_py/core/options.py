@@ -244,6 +244,13 @@ def size(text: str, where: str) -> int:
     return int(match.group(1)) * _SIZES[match.group(2).rstrip("ib")]
 
 
+def pattern(text: str, where: str) -> str:
+    """Parse a pattern of names, which is any text but none."""
+    if not text.strip():
+        raise ConfigError(f"{where}: the pattern is empty. Write for example delete_*")
+    return text.strip()
+
+
 def count(text: str, where: str) -> int:
     """Parse a whole number of at least 1."""
     if re.fullmatch(r"[0-9]{1,15}", text.strip()) is None or int(text) < 1:

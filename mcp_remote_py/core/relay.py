@@ -13,6 +13,10 @@ The way to the server:
 While UP, three things hold messages back, each for a reason of the protocol: the *probe* (the first request over HTTP:
 its answer decides the wire), the *greeting* (nothing may follow `initialize` before its answer is read) and the
 *reopening* of a session that the server lost (its `initialize` is repeated under a private id).
+
+While the server is *away* (`core.retries` says which trouble passes by itself) messages are held, too: it is tried
+again after a pause, with one message first. A host that is still waiting for `initialize` is answered in the server's
+place (`core.greeting`), and the session is opened as one that was lost is. Without a `Policy` none of this happens.
 """
 
 from __future__ import annotations
@@ -21,17 +25,20 @@ from collections import deque
 from enum import Enum
 from typing import NamedTuple
 
+from mcp_remote_py.core import greeting, retries, versions
 from mcp_remote_py.core import message as msg
-from mcp_remote_py.core import versions
-from mcp_remote_py.core.commands import Arm, Command, Dial, Disarm, Drop, Listen, Note, Timer, ToClient, ToServer
+from mcp_remote_py.core.commands import Arm, Command, Dial, Disarm, Drop, Keep, Listen, Note, Timer, ToClient, ToServer
 from mcp_remote_py.core.errors import Fault, Interrupted, SessionLost, ShuttingDown, TimedOut, TooLarge, as_error
 from mcp_remote_py.core.framing import Oversize
 from mcp_remote_py.core.inflight import InFlight
 from mcp_remote_py.core.link import Traits
+from mcp_remote_py.core.memory import Document, Memory, capabilities_of
 from mcp_remote_py.core.message import Batch, Invalid, Key, Kind, Message, key_of
-from mcp_remote_py.core.patience import Clocks, Patience
+from mcp_remote_py.core.patience import Clocks, Patience, spelled
 from mcp_remote_py.core.probing import WIRES_OF, is_other_wire
 from mcp_remote_py.core.pulse import PING, Pulse
+from mcp_remote_py.core.redact import printable
+from mcp_remote_py.core.retries import Budget, Policy, Verdict
 
 INITIALIZE = "initialize"
 INITIALIZED = "notifications/initialized"
@@ -40,7 +47,14 @@ LINGER_SECONDS = 5.0
 """How long a cancelled exchange may still bring a late answer before its stream is closed."""
 
 
+GREET, HOLD, AGAIN, RETURN = "greet", "hold", "again", "return"
+"""The purposes of timers: answer `initialize` in the server's place; a call has been held for long enough; send this
+call again; try again whether the server is there."""
+_RETURN = Timer(RETURN, key_of(""))
+_SHORT_REST_SECONDS = 1.0
+"""A longer one is ended by a message from the host: somebody waits."""
 _NO_LIMITS = Patience()
+_NO_POLICY = Policy()
 
 
 class Way(Enum):
@@ -81,6 +95,15 @@ class _Pending:
         """Whether all of it has gone out; `sent` says only that it was handed to the link."""
         self.cancelled = False
         self.resent = False
+        self.attempts = 0
+        self.waited = 0.0
+        """Seconds of pauses between attempts, so far."""
+        self.held_out = False
+        """It has been held for as long as it may be."""
+        self.may_have_run = False
+        """An earlier attempt may have; only what is harmless is sent again then."""
+        self.timers: set[str] = set()
+        """The purposes of the timers of ours that are armed for it."""
         self.session = 0
         """The session it was sent in, by number."""
 
@@ -96,6 +119,7 @@ class Relay:
         patience: Patience = _NO_LIMITS,
         in_flight_limit: int = 1000,
         message_limit: int = 64 * 1024 * 1024,
+        policy: Policy = _NO_POLICY,
     ) -> None:
         self._wires = WIRES_OF[strategy]
         self._wire_at = 0
@@ -121,6 +145,31 @@ class Relay:
         self._greeted = False
         self._stale = False
         self._revision: str | None = None
+        """What the host was told."""
+        self._agreed: object = None
+        """What was agreed with the server, which is another one where the host was greeted in its place."""
+        self._policy = policy
+        self._memory = Memory()
+        self._budget = Budget()
+        self._trouble: Fault | None = None
+        """Why the server is away; None while it is there, as far as is known."""
+        self._tries = 0
+        self._resting = False
+        self._rest = 0.0
+        self._trial: Key | None = None
+        """The request that is sent first after a rest: the others wait for a sign that it went out."""
+        self._made_up = False
+        """The host was greeted in the server's place, and the server has not been there since."""
+        self._stood_in = False
+        """The same, whether or not it has been there since."""
+        self._announced: dict[str, object] = {}
+        """The capabilities that the host was told."""
+        self._errands: dict[Key, Message] = {}
+        """Requests of our own that restore a session, or look whether its lists are what they were."""
+        self._was_reopened_unasked = False
+        self._host_is_ready = False
+        self._untold: list[Message] = []
+        """What the host hears as soon as it has said that it is initialized."""
 
     # --- What can be asked -------------------------------------------------------------------------------------
 
@@ -140,6 +189,20 @@ class Relay:
         waiting = any(pending is not None and not pending.cancelled for pending in map(self._open.get, self._open))
         return not waiting and not self._held
 
+    @property
+    def to_keep(self) -> Document | None:
+        """What is remembered of the server, as plain JSON."""
+        return self._memory.to_document()
+
+    def recall(self, document: Document) -> None:
+        """Take in what an earlier process remembered. Raises `ValueError` where it cannot be understood."""
+        self._memory.recall(document)
+
+    def open_requests(self) -> list[tuple[Key, str, bool]]:
+        """The host's requests that are not answered yet: key, method, and whether each has been handed to the link."""
+        found = ((key, self._open.get(key)) for key in self._open)
+        return [(key, pending.message.method or "", pending.sent) for key, pending in found if pending is not None]
+
     def snapshot(self) -> Snapshot:
         return Snapshot(self._way.value, self.wire, self._revision, len(self._open), len(self._held))
 
@@ -147,6 +210,7 @@ class Relay:
 
     def from_client(self, message: Message | Batch) -> list[Command]:
         """A message arrived from the host."""
+        self._was_reopened_unasked = False
         if isinstance(message, Batch):
             commands = self._batch(message)
         elif message.kind is Kind.REQUEST:
@@ -176,12 +240,13 @@ class Relay:
     def stop(self, reason: str) -> list[Command]:
         """We are leaving: answer whoever still waits. No event may follow."""
         commands: list[Command] = []
-        unsent = {held.key for held in self._held if held.kind is Kind.REQUEST}
         self._held.clear()
         for key, pending in self._open.drain():
             if pending.cancelled:
                 continue  # the host does not wait for it any more
-            fault = ShuttingDown(f"the bridge is shutting down: {reason}", may_have_run=key not in unsent)
+            may_have_run = pending.sent or pending.may_have_run
+            why = "" if pending.sent or self._trouble is None else f"; until now {self._trouble}"
+            fault = ShuttingDown(f"the bridge is shutting down: {reason}{why}", may_have_run=may_have_run)
             commands += self._answered(key, pending, as_error(fault, pending.message.id))
         return commands + self._pulse.stop()
 
@@ -193,7 +258,10 @@ class Relay:
         self._traits = traits
         if not traits.streams_per_exchange:
             self._settled = True
-        return self._go_on()
+        commands = self._go_on()
+        if (self._made_up or self._trouble is not None) and self._is_free_to_reopen():
+            commands += self._reopen()  # also if nobody waits: what is answered in its place must come to an end
+        return commands
 
     def link_failed(self, fault: Fault) -> list[Command]:
         """The link that was dialled could not be opened."""
@@ -202,7 +270,9 @@ class Relay:
                 return [self._dial()]
             fault = self._first_fault or fault
         self._way = Way.IDLE
-        return self._give_up_held(fault)
+        if self._may_wait_for(fault):
+            return self._wait_for(fault)
+        return self._finally(fault)
 
     def link_down(self, fault: Fault) -> list[Command]:
         """A shared pipe broke: its session is gone, and with it whatever was on the way."""
@@ -215,13 +285,17 @@ class Relay:
         for key in self._open:
             pending = self._open.get(key)
             if pending is not None and pending.sent:
-                commands += self._end(key, fault)
+                commands += self._hold_or_end(key, pending, fault)
+        if self._greeted and self._may_wait_for(fault):
+            return commands + self._wait_for(fault)
         return commands + self._give_up_held(fault)
 
     def listen_over(self, fault: Fault | None) -> list[Command]:
         """The standing stream ended. On a shared pipe that is the connection; over HTTP it is optional."""
         if not self._traits.streams_per_exchange:
             return self.link_down(fault or Interrupted("the server closed the connection"))
+        if isinstance(fault, SessionLost) and self._policy.hold > 0 and self._greeted:
+            return self._stream_lost_session()
         if fault is not None:
             return [Note("warning", f"no stream for what the server says on its own: {fault}")]
         return [Note("debug", "the server offers no stream for what it says on its own")]
@@ -231,6 +305,8 @@ class Relay:
         commands: list[Command] = []
         if exchange is not None and exchange == self._probe:
             self._settle()
+        if self._trial is not None and (exchange == self._trial or not self._traits.streams_per_exchange):
+            commands += self._is_there()
         if message.is_answer:
             commands += self._answer_of_server(message, exchange)
         else:
@@ -245,7 +321,8 @@ class Relay:
         pending = self._open.get(exchange)
         if pending is not None:
             pending.written = True
-        return self._clocks.written(exchange)
+        commands = self._clocks.written(exchange)
+        return commands + self._is_there() + self._go_on() if exchange == self._trial else commands
 
     def heard(self, exchange: Key) -> list[Command]:
         """There is a sign of life on the stream of this exchange: its head, or a piece of its body."""
@@ -257,12 +334,16 @@ class Relay:
     def exchange_over(self, exchange: Key, fault: Fault | None) -> list[Command]:
         """Nothing more will come for this exchange. Whoever still waits for it is answered."""
         if exchange == self._reopening:
-            return self._reopening_failed(fault)
+            return self._reopening_over(fault)
         if exchange == self._pulse.open:
             return self._ping_failed(fault)
+        if exchange in self._errands:
+            return self._errand_failed(exchange, fault)
         pending = self._open.get(exchange)
         if pending is None:
             return self._go_on()
+        if exchange == self._trial:
+            self._trial = None
         if exchange == self._probe:
             self._probe = None
             if fault is not None and not self._settled and is_other_wire(self.wire, fault):
@@ -270,22 +351,31 @@ class Relay:
         if isinstance(fault, SessionLost) and self._may_reopen(pending):
             return self._send_again(pending, fault)
         fault = fault or Interrupted("the server ended the stream without an answer")
-        greeting = exchange == self._greeting
-        commands = self._end(exchange, fault)
-        return commands + (self._give_up_held(fault) if greeting else self._go_on())
+        if exchange == self._greeting:
+            if self._may_wait_for(fault):
+                return self._wait_for(fault)
+            return self._end(exchange, fault) + self._finally(fault)
+        again = self._try_again(exchange, pending, fault)
+        return self._end(exchange, fault) + self._go_on() if again is None else again
 
     def told(self, message: Message, fault: Fault | None) -> list[Command]:
         """A notification or an answer of the host has arrived at the server, or not."""
         if fault is None:
             return []
         what = message.method or "an answer"
+        if message.method == INITIALIZED and self._policy.hold > 0 and self._reopening is None:
+            self._stale = self._greeted  # this session never began: the next message opens another
         return [Note("warning", f"{what} did not reach the server: {fault}")]
 
     def timer(self, name: Timer) -> list[Command]:
         """What was armed has rung."""
         if name.purpose == PING:
             return self._pulse.due(self._next_private_id())
+        if name.purpose == RETURN:
+            return self._return()
         pending = self._open.get(name.exchange)
+        if name.purpose in (GREET, HOLD, AGAIN):
+            return [] if pending is None else self._rung(name, pending)
         if name.purpose == "linger":
             if pending is None or not pending.cancelled:
                 return []  # the id has been used again since
@@ -329,8 +419,14 @@ class Relay:
             return self._handed_out(_Pending(message, gathering), as_error(fault, message.id))
         if key in self._open:
             commands += self._abandon(key)
-        self._open.begin(key, _Pending(message, gathering))
+        if key == self._reopening:  # its id was the host's once, before we answered in the server's place
+            commands += [Drop(key), *self._end_reopening()]
+            self._stale = True
+        pending = _Pending(message, gathering)
+        self._open.begin(key, pending)
         commands += self._clocks.arrived(message)
+        if message.method == INITIALIZE and self._policy.greet_after is not None and self._policy.hold > 0:
+            commands += self._arm(GREET, pending, self._policy.greet_after)
         if message.method == INITIALIZE and self._greeting is not None:
             self._held.appendleft(message)  # the host starts anew: it must not wait for a greeting it gave up
             return commands + self._go_on()
@@ -339,13 +435,21 @@ class Relay:
     def _begin_greeting(self, message: Message) -> None:
         self._greeting = message.key
         self._initialize, self._initialized = message, None
-        self._greeted = self._stale = False
-        self._revision = None
+        self._greeted = self._stale = self._made_up = self._stood_in = self._host_is_ready = False
+        self._revision = self._agreed = None
+        self._untold.clear()
+        self._memory.forget_session()
 
     def _notification(self, message: Message) -> list[Command]:
         if message.method == CANCELLED:
             return self._cancel(message)
-        return self._route(message)
+        commands: list[Command] = []
+        if message.method == INITIALIZED:
+            commands = self._host_ready()
+            if self._stood_in:
+                self._initialized = message  # the server hears it, or has heard it, when it is there
+                return commands
+        return commands + self._route(message)
 
     def _answer_of_client(self, message: Message) -> list[Command]:
         if message.id is None or self._asked.finish(message.key) is None:
@@ -377,12 +481,13 @@ class Relay:
         if not pending.sent:
             self._held = deque(held for held in self._held if held is not pending.message)
             self._open.finish(key)
-            return [*self._clocks.ended(key), *self._ungather(pending)]
+            return [*self._clocks.ended(key), *self._disarm(pending), *self._ungather(pending)]
         pending.cancelled = True
         self._unmark(key)  # nobody else has to wait for an answer that may never come
         return [
             *self._ungather(pending),
             *self._clocks.ended(key),
+            *self._disarm(pending),
             ToServer(message, urgent=True),
             Arm(Timer("linger", key), LINGER_SECONDS),
             *self._go_on(),
@@ -396,6 +501,7 @@ class Relay:
         commands: list[Command] = [Note("warning", f"the host used the id {key} twice; the older request gives way")]
         if older.sent:
             commands.append(Drop(key))
+        commands += self._disarm(older)
         self._held = deque(held for held in self._held if held is not older.message)
         self._unmark(key)
         if older.cancelled:
@@ -405,20 +511,24 @@ class Relay:
     # --- Routing -----------------------------------------------------------------------------------------------
 
     def _must_hold(self) -> bool:
-        busy = self._probe or self._greeting or self._reopening
-        return self._way is not Way.UP or busy is not None
+        busy = self._probe or self._greeting or self._reopening or self._trial
+        return self._way is not Way.UP or busy is not None or self._resting
 
     def _route(self, message: Message) -> list[Command]:
         """Send a request or notification, or hold it until the way is free."""
+        if message.kind is Kind.REQUEST and (stand_in := self._stand_in(message)) is not None:
+            return self._answer_here(message.key, stand_in)
         if not self._must_hold() and not self._held and not self._stale:
             return self._send(message)
+        if message.kind is not Kind.REQUEST and len(self._held) >= 2 * self._in_flight_limit:
+            return [Note("warning", f"{message.method} was dropped: too much is waiting for the server")]
         self._held.append(message)
-        return self._go_on()
+        return [*self._held_back(message), *self._wake(message), *self._go_on()]
 
     def _go_on(self) -> list[Command]:
         """Do what the held messages wait for, or let them go."""
         commands: list[Command] = []
-        while self._held:
+        while self._held and not self._resting:
             if self._way is Way.IDLE:
                 return [*commands, self._dial()]
             if self._held[0].method == INITIALIZE:
@@ -444,7 +554,10 @@ class Relay:
         if pending is None or pending.message is not message:
             return []
         pending.sent = True
+        pending.attempts += 1
         pending.session = self._session
+        if self._trouble is not None and self._policy.hold > 0:
+            self._trial = message.key
         commands: list[Command] = []
         if message.method == INITIALIZE:
             self._begin_greeting(message)
@@ -492,9 +605,11 @@ class Relay:
             message = msg.with_id(message, waiting[0].message.id)  # it can only belong to this one
         key = message.key
         if key == self._reopening:
-            return self._reopened(message)
+            return self._reopened(message) + self._go_on() + self._look_at_lists()
         if key == self._pulse.open:
             return self._pulse.answered()
+        if key in self._errands:
+            return self._errand_done(message)
         pending = self._open.finish(key)
         if pending is None:
             level = "debug" if self._clocks.ran_out(key) else "warning"
@@ -504,18 +619,33 @@ class Relay:
         if key == self._greeting:
             self._greeting = None
             self._note_greeting(message)
-        return self._answered(key, pending, message)
+        self._budget.earn()
+        keep = self._remember(pending.message, message)
+        return self._answered(key, pending, message) + keep
 
     def _note_greeting(self, message: Message) -> None:
         if message.kind is not Kind.RESULT:
             return
         revision = message.result.get("protocolVersion")
         self._revision = revision if isinstance(revision, str) else None
+        self._agreed = revision
+        self._announced = capabilities_of(message)
         self._greeted = True
         self._session += 1
 
+    def _remember(self, request: Message, answer: Message) -> list[Command]:
+        """Note what is worth knowing later of a request that the server answered."""
+        if request.method == INITIALIZE:
+            news = answer.kind is Kind.RESULT and self._memory.greeted(request, answer)
+        else:
+            news = self._memory.saw(request, answer)
+        return self._keep() if news else []
+
+    def _keep(self) -> list[Command]:
+        return [Keep()] if self._policy.hold > 0 else []
+
     def _answered(self, key: Key, pending: _Pending, answer: Message) -> list[Command]:
-        commands = self._clocks.ended(key)
+        commands = self._clocks.ended(key) + self._disarm(pending)
         if pending.cancelled:
             commands.append(Disarm(Timer("linger", key)))
         return commands + self._handed_out(pending, answer)
@@ -552,8 +682,12 @@ class Relay:
         self._unmark(key)
         if pending.cancelled:
             return [Disarm(Timer("linger", key))]
-        if not pending.sent:
+        if pending.may_have_run:
+            fault = fault.restated(may_have_run=True)
+        elif not pending.sent:
             fault = _before_sending(fault)
+        if self._policy.hold > 0:
+            fault = retries.counted(fault, pending.attempts)
         failed = Note("warning", f"{pending.message.method} {key} failed: {fault}. {fault.hint}".rstrip())
         return [failed, *self._answered(key, pending, as_error(fault, pending.message.id))]
 
@@ -563,6 +697,8 @@ class Relay:
             self._greeting = None
         if key == self._probe:
             self._probe = None
+        if key == self._trial:
+            self._trial = None
 
     def _give_up_held(self, fault: Fault) -> list[Command]:
         """What was held has nowhere to go: requests are answered with the cause, the rest is noted."""
@@ -618,9 +754,13 @@ class Relay:
         pending.resent = True
         commands = self._take_back(pending)
         self._held.append(pending.message)
+        commands += self._hold_timer(pending)
         if self._traits.streams_per_exchange:
             # a late word about the session before this one says nothing about this one
             return commands + (self._go_on() if pending.session != self._session else self._reopen())
+        if self._policy.hold > 0:
+            # the others were accepted in the old session, and nobody knows how far they came
+            return commands + self.link_down(Interrupted(str(fault), http_status=fault.http_status))
         held, self._held = self._held, deque()
         commands += self.link_down(fault)
         self._held = held
@@ -633,7 +773,10 @@ class Relay:
         request = msg.with_id(self._initialize, self._next_private_id())
         self._reopening = request.key
         self._stale = False
-        note = Note("info", "the server lost the session: opening a new one")
+        if not self._settled:
+            self._probe = request.key
+        what = "trying whether the server is there" if self._made_up else "the session is lost: opening a new one"
+        note = Note("info", what)
         return [note, *self._leave_session(), *self._clocks.arrived(request), ToServer(request, request.key)]
 
     def _next_private_id(self) -> str:
@@ -643,7 +786,9 @@ class Relay:
     def _leave_session(self) -> list[Command]:
         """Nothing that was asked in it will be answered, and there is nothing to keep awake."""
         self._asked.drain()
-        return self._clocks.nothing_asked() + self._pulse.stop()
+        errands: list[Command] = [Drop(key) for key in self._errands]
+        self._errands.clear()
+        return errands + self._clocks.nothing_asked() + self._pulse.stop()
 
     def _ping_failed(self, fault: Fault | None) -> list[Command]:
         commands = self._pulse.failed(fault)
@@ -654,6 +799,8 @@ class Relay:
 
     def _end_reopening(self) -> list[Command]:
         key, self._reopening = self._reopening, None
+        if key is not None and key == self._probe:
+            self._probe = None
         return [] if key is None else self._clocks.ended(key)
 
     def _reopened(self, message: Message) -> list[Command]:
@@ -661,20 +808,344 @@ class Relay:
         self._stale = True
         if message.kind is Kind.ERROR:
             refused = SessionLost("the server lost the session and refused to open a new one")
-            return commands + self._give_up_held(refused)
+            if self._made_up:
+                refused = SessionLost(f"the server refused to open a session: {_words_of(message)}")
+            return commands + self._finally(refused)
         revision = message.result.get("protocolVersion")
-        if revision != self._revision:
+        if not self._may_speak(revision):
             text = "the server lost the session, and the new one speaks another protocol version"
-            return commands + self._give_up_held(SessionLost(text, hint="Restart this MCP server in the host."))
-        self._stale = False
+            if self._made_up:
+                text = f"the server speaks a protocol version that is not known here: {printable(str(revision), 40)}"
+            return commands + self._finally(SessionLost(text, hint="Restart this MCP server in the host."))
+        return commands + self._new_session(message)
+
+    def _may_speak(self, revision: object) -> bool:
+        """Whether a session in this version serves the host: it was told one by us, or by the server."""
+        if not self._made_up:
+            return revision == self._agreed
+        return isinstance(revision, str) and versions.is_known_legacy(revision)
+
+    def _new_session(self, greeted: Message) -> list[Command]:
+        """The server opened a session: it hears what the host said in the one before, the host what is different."""
+        first, self._made_up, self._stale = self._made_up, False, False
         self._session += 1
-        initialized = self._initialized or msg.notification(INITIALIZED)
-        return [*commands, ToServer(initialized), Listen(), *self._pulse.start()]
+        self._agreed = greeted.result.get("protocolVersion")
+        commands = self._is_there()
+        if first and self._agreed != self._revision:
+            commands.append(Note("info", f"the server speaks {self._agreed}, the host was told {self._revision}"))
+        commands += [ToServer(self._initialized or msg.notification(INITIALIZED)), Listen(), *self._pulse.start()]
+        for method, params in self._memory.to_restore():
+            commands += self._errand(method, params)
+        commands += self._tell_changes(capabilities_of(greeted), first=first)
+        if self._initialize is not None and self._memory.greeted(self._initialize, greeted):
+            commands += self._keep()
+        return commands
+
+    def _tell_changes(self, offered: dict[str, object], *, first: bool) -> list[Command]:
+        """Tell the host which lists to ask for again: all that it was told of by us, those that are different now."""
+        if first:
+            kinds = [kind for kind in greeting.KINDS if kind in self._announced or kind in offered]
+        else:
+            kinds = greeting.changed_kinds(self._memory.capabilities(), offered)
+        return self._tell(*greeting.list_changed(kinds))
+
+    def _reopening_over(self, fault: Fault | None) -> list[Command]:
+        """The `initialize` of ours was not answered."""
+        if fault is not None and not self._settled and is_other_wire(self.wire, fault):
+            self._end_reopening()
+            self._stale = True
+            if self._next_wire(fault):
+                return [self._dial()]
+            self._way, fault = Way.IDLE, self._first_fault or fault
+        if fault is None or self._may_wait_for(fault):
+            broken = Interrupted("the server ended the stream without an answer")
+            if self._may_wait_for(fault or broken):
+                commands = self._end_reopening()
+                self._stale = True
+                return commands + self._wait_for(fault or broken)
+        return self._reopening_failed(fault)
 
     def _reopening_failed(self, fault: Fault | None) -> list[Command]:
         self._stale = True
         lost = fault or SessionLost("the server lost the session and did not open a new one")
-        return self._end_reopening() + self._give_up_held(lost)
+        return self._end_reopening() + self._finally(lost)
+
+    def _stream_lost_session(self) -> list[Command]:
+        """The standing stream found that the session is gone: open another one, so that the server is heard again.
+
+        Once for each word of the host: a server that forgets every session at once is not asked for ever.
+        """
+        self._stale = self._reopening is None
+        if self._was_reopened_unasked or not self._is_free_to_reopen():
+            return []
+        self._was_reopened_unasked = True
+        return self._reopen()
+
+    def _is_free_to_reopen(self) -> bool:
+        return self._stale and not self._must_hold() and all(held.method != INITIALIZE for held in self._held)
+
+    # --- A server that is away ---------------------------------------------------------------------------------
+
+    def _may_wait_for(self, fault: Fault) -> bool:
+        """Whether this trouble passes by itself, and we are to wait for that."""
+        if self._policy.hold <= 0 or not retries.mends(fault):
+            return False
+        return self._policy.greet_after is not None or not self._greeters()
+
+    def _greeters(self) -> list[_Pending]:
+        """The `initialize` that the host waits for; there may be several, of a host that lost patience."""
+        found = (self._open.get(key) for key in self._open)
+        return [one for one in found if one is not None and one.message.method == INITIALIZE and not one.cancelled]
+
+    def _wait_for(self, fault: Fault) -> list[Command]:
+        """The server is away: hold what there is for a while, greet the host if it has not been, and try again."""
+        self._trouble = fault
+        if not self._settled:
+            self._wire_at, self._first_fault = 0, None
+        commands: list[Command] = []
+        for pending in self._greeters():
+            commands += self._greet(pending, fault)
+        for held in list(self._held):
+            if held.kind is Kind.REQUEST:
+                stand_in = self._stand_in(held)
+                commands += self._held_back(held) if stand_in is None else self._answer_here(held.key, stand_in)
+        return commands + self._take_a_rest(fault)
+
+    def _greet(self, pending: _Pending, fault: Fault) -> list[Command]:
+        """Answer `initialize` in the server's place. Its exchange, if there is one, goes on as ours."""
+        initialize = pending.message
+        key, sent = initialize.key, pending.sent
+        known = self._memory.greeting if self._policy.cache else None
+        if known is None:
+            answer = greeting.made_up(initialize, self._policy.version)
+        else:
+            answer = greeting.repeated(initialize, known, self._memory.asked)
+        self._unmark(key)
+        self._begin_greeting(initialize)
+        self._greeting = None
+        self._note_greeting(answer)
+        self._stale = self._made_up = self._stood_in = True
+        self._untold.append(greeting.log_line("warning", f"The server is not there yet: {fault}. {fault.hint}".strip()))
+        source = "with what is known of it" if known is not None else "with all that a server may offer"
+        note = Note("warning", f"the host was greeted in the server's place, {source}: {fault}")
+        self._open.finish(key)
+        self._held = deque(held for held in self._held if held is not initialize)
+        if sent and self._trouble is not fault:
+            self._reopening, self._stale = key, False
+            if not self._settled:
+                self._probe = key
+        elif sent:
+            return [note, Drop(key), *self._answered(key, pending, answer)]  # it is over, or is given up
+        return [note, *self._answered(key, pending, answer)]
+
+    def _take_a_rest(self, fault: Fault) -> list[Command]:
+        """Try again after a pause, unless one has begun already."""
+        self._trouble = fault
+        if self._resting:
+            return []
+        self._tries += 1
+        most = retries.MOST_AWAY_SECONDS if self._tries > 1 else retries.MOST_SECONDS
+        self._resting = True
+        self._rest = retries.pause(self._tries, self._policy.chance(), fault.retry_after, most)
+        level = "warning" if self._tries == 1 else "debug"
+        note = Note(level, f"the server is away: {fault}; next attempt in {self._rest:.1f} s")
+        return [note, Arm(_RETURN, self._rest)]
+
+    def _return(self) -> list[Command]:
+        """The pause is over: try whether the server is there."""
+        if not self._resting:
+            return []
+        self._resting = False
+        if self._way is Way.IDLE and (self._stale or self._held):
+            return [self._dial()]
+        if self._is_free_to_reopen():
+            return self._reopen()
+        return self._go_on()
+
+    def _wake(self, message: Message) -> list[Command]:
+        """Somebody waits: do not rest for long."""
+        if not self._resting or (self._rest <= _SHORT_REST_SECONDS and message.method != INITIALIZE):
+            return []
+        asked = self._trouble is not None and self._trouble.retry_after is not None
+        if asked and message.method != INITIALIZE:
+            return []  # the server asked for this pause
+        self._resting = False
+        return [Disarm(_RETURN)]
+
+    def _is_there(self) -> list[Command]:
+        """There was a sign that the server is there."""
+        self._trial = None
+        if self._trouble is None:
+            return []
+        self._trouble, self._tries = None, 0
+        was_resting, self._resting = self._resting, False
+        note = Note("info", "the server is there")
+        commands: list[Command] = [note, Disarm(_RETURN)] if was_resting else [note]
+        return commands + (self._tell(greeting.log_line("info", "The server is there.")) if self._stood_in else [])
+
+    def _finally(self, fault: Fault) -> list[Command]:
+        """This trouble does not pass by itself: whoever waits is answered, and the next message tries anew."""
+        commands: list[Command] = []
+        if self._made_up:
+            line = greeting.log_line("error", f"The server cannot be used: {fault}. {fault.hint}".strip())
+            commands += self._tell(line)
+        if self._resting:
+            self._resting = False
+            commands.append(Disarm(_RETURN))
+        self._trouble, self._tries = None, 0
+        return commands + self._give_up_held(fault)
+
+    def _stand_in(self, request: Message) -> Message | None:
+        """Return the answer that can be given in the server's place: a list that is known, or one that it lacks."""
+        if self._trouble is not None or self._made_up:
+            return self._memory.cached(request) if self._policy.cache else None
+        return greeting.lacking(request, self._memory.capabilities()) if self._stood_in else None
+
+    def _answer_here(self, key: Key, answer: Message) -> list[Command]:
+        pending = self._open.finish(key)
+        if pending is None:
+            return []
+        self._held = deque(held for held in self._held if held is not pending.message)
+        return self._answered(key, pending, answer)
+
+    def _tell(self, *messages: Message) -> list[Command]:
+        """Say something to the host, as soon as it is initialized."""
+        if self._host_is_ready:
+            return [ToClient(message.raw) for message in messages]
+        if self._stood_in:
+            self._untold += messages
+        return []
+
+    def _host_ready(self) -> list[Command]:
+        self._host_is_ready = True
+        untold, self._untold = self._untold, []
+        return [ToClient(message.raw) for message in untold]
+
+    # --- Calls that are sent again ---------------------------------------------------------------------------------
+
+    def _try_again(self, key: Key, pending: _Pending, fault: Fault) -> list[Command] | None:
+        """Take a call that failed back, to send it once more. None: it may not be, or not any more."""
+        if self._policy.hold <= 0 or pending.cancelled or pending.held_out:
+            return None
+        verdict = retries.judge(fault, harmless=retries.is_harmless(pending.message, self._memory.harmless))
+        if verdict is Verdict.END:
+            return None
+        if verdict is Verdict.AWAY:
+            commands = self._take_back(pending)
+            self._held.append(pending.message)
+            return commands + self._wait_for(fault)
+        seconds = retries.pause(pending.attempts, self._policy.chance(), fault.retry_after)
+        if pending.waited + seconds > self._policy.hold or not self._budget.spend():
+            return None
+        pending.waited += seconds
+        pending.may_have_run = pending.may_have_run or fault.may_have_run
+        note = Note("info", f"{pending.message.method} {key} is sent again in {seconds:.1f} s: {fault}")
+        return [note, *self._take_back(pending), *self._arm(AGAIN, pending, seconds), *self._go_on()]
+
+    def _hold_or_end(self, key: Key, pending: _Pending, fault: Fault) -> list[Command]:
+        """A shared pipe broke under this request."""
+        harmless = retries.is_harmless(pending.message, self._memory.harmless)
+        if key == self._greeting and self._may_wait_for(fault):
+            return self._wait_for(fault)
+        may_wait = self._may_wait_for(fault) and self._greeted and not (pending.cancelled or pending.held_out)
+        if not may_wait or retries.judge(fault, harmless=harmless) is Verdict.END or not self._budget.spend():
+            return self._end(key, fault)
+        pending.may_have_run = pending.may_have_run or fault.may_have_run
+        commands = self._take_back(pending)
+        self._held.append(pending.message)
+        return commands + self._hold_timer(pending)
+
+    def _held_back(self, message: Message) -> list[Command]:
+        """A message is held; if that is because the server is away, not for ever."""
+        pending = self._open.get(message.key) if message.kind is Kind.REQUEST else None
+        if pending is None or message.method == INITIALIZE or not (self._trouble or self._reopening or self._stale):
+            return []
+        return self._hold_timer(pending)
+
+    def _hold_timer(self, pending: _Pending) -> list[Command]:
+        if self._policy.hold <= 0 or HOLD in pending.timers:
+            return []
+        return self._arm(HOLD, pending, max(0.0, self._policy.hold - pending.waited))
+
+    def _rung(self, name: Timer, pending: _Pending) -> list[Command]:
+        if name.purpose not in pending.timers:
+            return []  # it belonged to an earlier request of this id
+        pending.timers.discard(name.purpose)
+        if name.purpose == AGAIN:
+            return [] if pending.sent else self._route(pending.message)
+        if name.purpose == HOLD:
+            return self._held_long_enough(name.exchange, pending)
+        within = spelled(self._policy.greet_after or 0.0)
+        silent = TimedOut(f"the server has not answered initialize within {within} (--greet-after)", hint="")
+        commands = self._greet(pending, silent)
+        self._trouble = silent
+        for held in list(self._held):
+            stand_in = self._stand_in(held) if held.kind is Kind.REQUEST else None
+            commands += self._held_back(held) if stand_in is None else self._answer_here(held.key, stand_in)
+        return commands
+
+    def _held_long_enough(self, key: Key, pending: _Pending) -> list[Command]:
+        pending.held_out = True
+        if pending.sent:
+            return []
+        empty = greeting.empty_list(pending.message) if self._made_up else None
+        if empty is not None:
+            return self._answer_here(key, empty)
+        cause = self._trouble or SessionLost("the server has opened no new session yet")
+        self._held = deque(held for held in self._held if held is not pending.message)
+        self._open.finish(key)
+        may_have_run = pending.may_have_run
+        tries = max(1, self._tries, pending.attempts)
+        fault = retries.held_too_long(cause, spelled(self._policy.hold), tries, may_have_run=may_have_run)
+        note = Note("warning", f"{pending.message.method} {key} failed: {fault}")
+        return [note, *self._answered(key, pending, as_error(fault, pending.message.id))]
+
+    def _arm(self, purpose: str, pending: _Pending, seconds: float) -> list[Command]:
+        pending.timers.add(purpose)
+        return [Arm(Timer(purpose, pending.message.key), seconds)]
+
+    def _disarm(self, pending: _Pending) -> list[Command]:
+        commands: list[Command] = [Disarm(Timer(purpose, pending.message.key)) for purpose in sorted(pending.timers)]
+        pending.timers.clear()
+        return commands
+
+    # --- Errands: requests of our own in a new session ------------------------------------------------------------
+
+    def _errand(self, method: str, params: dict[str, object]) -> list[Command]:
+        request = msg.request(self._next_private_id(), method, params)
+        self._errands[request.key] = request
+        return [ToServer(request, request.key)]
+
+    def _look_at_lists(self) -> list[Command]:
+        """Ask for the lists that the host has seen, as they may be others in the new session."""
+        if self._stale or self._stood_in or self._reopening is not None:
+            return []
+        offered = self._memory.capabilities()
+        commands: list[Command] = []
+        for method in self._memory.to_compare():
+            if greeting.kind_of(method) in offered:
+                commands += self._errand(method, {})
+        return commands
+
+    def _errand_done(self, answer: Message) -> list[Command]:
+        request = self._errands.pop(answer.key)
+        method = request.method or ""
+        if answer.kind is Kind.ERROR:
+            return [Note("warning", f"the new session did not take over {method}: {_words_of(answer)}")]
+        if method not in greeting.LISTS or self._memory.is_as_known(method, answer):
+            return []
+        self._memory.saw(request, answer)
+        return [*self._keep(), *self._tell(*greeting.list_changed([greeting.kind_of(method)]))]
+
+    def _errand_failed(self, key: Key, fault: Fault | None) -> list[Command]:
+        request = self._errands.pop(key)
+        return [Note("warning", f"the new session did not take over {request.method}: {fault or 'no answer came'}")]
+
+
+def _words_of(error: Message) -> str:
+    """Return the message of a JSON-RPC error, for a sentence."""
+    found = error.doc.get("error")
+    return printable(str(found.get("message", "")), 200) if isinstance(found, dict) else ""
 
 
 def _before_sending(fault: Fault) -> Fault:
@@ -682,4 +1153,4 @@ def _before_sending(fault: Fault) -> Fault:
     if not fault.may_have_run:
         return fault
     hint = "It was not sent: it is safe to try again." if fault.hint == fault.default_hint else fault.hint
-    return type(fault)(str(fault), hint=hint, may_have_run=False, http_status=fault.http_status)
+    return fault.restated(hint=hint, may_have_run=False)

@@ -6,6 +6,10 @@ costs bounded memory. Source: WHATWG HTML section 9.2.
 
 from __future__ import annotations
 
+_FREE_LINES = 1000
+_LINE_COST = 64
+"""Bytes that each further line of one event counts besides its own: so much a line costs in memory, however short."""
+
 
 class EventTooLarge(Exception):
     """One event passed the limit, in bytes."""
@@ -18,7 +22,8 @@ class EventTooLarge(Exception):
 class EventLines:
     """Buffer of one stream: feed chunks, get the lines of events, decoded strictly as UTF-8.
 
-    The byte order mark at the start is dropped. `limit` bounds the sum of the lines of one event. Raises
+    The byte order mark at the start is dropped. `limit` bounds the sum of the lines of one event, where very many
+    lines count a little more than their bytes. Raises
     `EventTooLarge`, or `UnicodeDecodeError` for a line that is not UTF-8.
     """
 
@@ -26,6 +31,7 @@ class EventLines:
         self._limit = limit
         self._parts: list[bytes] = []
         self._size = 0  # bytes of the event so far, unfinished line included
+        self._count = 0  # its lines so far
         self._after_cr = False
         self._at_start = True
 
@@ -61,9 +67,13 @@ class EventLines:
             self._at_start = False
             line = line.removeprefix(b"\xef\xbb\xbf")
         if not line:
-            self._size = 0  # a blank line ends the event
+            self._size = self._count = 0  # a blank line ends the event
         elif line.startswith(b":"):
             self._size -= len(line)  # a comment belongs to no event; the lines before it are still kept
+        else:
+            self._count += 1
+            if self._count > _FREE_LINES:
+                self._size += _LINE_COST
         return line.decode("utf-8")
 
 

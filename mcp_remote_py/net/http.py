@@ -217,6 +217,7 @@ def _unsendable(where: _Where) -> Fault:
     return Unreachable(
         f"the request to {where.host} cannot be written as HTTP",
         hint="Check the URL, and the names and values given with --header or --header-file.",
+        mends=False,
     )
 
 

@@ -43,7 +43,7 @@ class Routes:
         try:
             route = proxies.choose(url, self._setting, self._variables, self._system)
         except BadProxy as bad:
-            raise Unreachable(str(bad), hint=bad.hint) from None
+            raise Unreachable(str(bad), hint=bad.hint, mends=False) from None
         except ValueError:
             return Route(None, "the URL has no origin")  # whoever sends the request says so
         self._say(place_of(url), route)

@@ -101,7 +101,7 @@ class Trust:
         if not self._kind(host).shows_ours:
             return failures.wants_ours(host)
         text = f"{fault}; it had asked for our client certificate, and was shown {self._tls.client_cert}"
-        return type(fault)(text, hint=failures.OTHER_OURS, may_have_run=fault.may_have_run)
+        return type(fault)(text, hint=failures.OTHER_OURS, may_have_run=fault.may_have_run, mends=False)
 
     def _kind(self, host: str) -> _Kind:
         name, port = split_place(host)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING
@@ -105,7 +106,9 @@ class Remote:
             response.header("content-type"),
             response.header("www-authenticate"),
             response.header("retry-after"),
-            self._credentials.source if self._is_home(response) else None,
+            source=self._credentials.source if self._is_home(response) else None,
+            date=response.header("date"),
+            now=time.time(),
         )
 
     def _is_home(self, response: Response) -> bool:

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
+from secrets import token_hex
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from mcp_remote_py.core import message as msg
@@ -30,7 +31,11 @@ from mcp_remote_py.core.http.origins import is_same_origin, resolve, without_que
 from mcp_remote_py.core.http.statuses import fault_of
 from mcp_remote_py.core.link import Deliver, Traits
 from mcp_remote_py.core.message import Invalid, Key, Kind, Message
+from mcp_remote_py.core.wakeups import Wake
 from mcp_remote_py.net.http import Response, let_end
+from mcp_remote_py.net.wakefulness import Wakefulness
+from mcp_remote_py.transports.breakable import Breakable
+from mcp_remote_py.transports.doubt import Doubt
 from mcp_remote_py.transports.event_stream import Event, EventStream
 from mcp_remote_py.transports.incoming import messages_in
 from mcp_remote_py.transports.reach import Reach
@@ -39,6 +44,8 @@ from mcp_remote_py.transports.remote import Remote
 _LOG = logging.getLogger("mcp_remote_py.transports.sse")
 _GRACE_SECONDS = 0.25
 """Where it is the connecting that hangs, whoever connects says so first: it knows more."""
+MOST_EARLY = 100
+"""Events that are kept from before the endpoint's; together they are no larger than one message may be."""
 
 
 class HttpSse:
@@ -46,8 +53,15 @@ class HttpSse:
 
     traits = Traits(streams_per_exchange=False)
 
-    def __init__(self, remote: Remote) -> None:
+    def __init__(self, remote: Remote, wakefulness: Wakefulness | None = None) -> None:
         self._remote = remote
+        self._wakefulness = wakefulness or Wakefulness()
+        self._doubt = Doubt()
+        self._chunks: Breakable | None = None
+        self._group: asyncio.TaskGroup | None = None
+        self._asking: list[asyncio.Task[None]] = []
+        self._question: Key | None = None
+        """Our own ping, whose answer is nobody else's."""
         self._limit = remote.limit
         self._deliver: Deliver
         self._stack = AsyncExitStack()
@@ -101,15 +115,18 @@ class HttpSse:
                 may_have_run=False,
                 http_status=reply.status,
             )
-        return EventStream(response.chunks(), self._limit, self._remote.host)
+        self._chunks = Breakable(response.chunks(), self._remote.host)
+        return EventStream(self._chunks, self._limit, self._remote.host)
 
     async def _await_endpoint(self, events: EventStream) -> str:
+        size = 0
         try:
             async for event in events:
                 if event.name == "endpoint":
                     return self._checked(event.data)
+                size += len(event.data)
                 self._early.append(event)
-                if len(self._early) > 100:
+                if len(self._early) > MOST_EARLY or size > self._limit:
                     break
         except Interrupted:
             pass  # as for a stream that ended in order: it named no endpoint
@@ -139,6 +156,18 @@ class HttpSse:
     # --- Out ---------------------------------------------------------------------------------------------------
 
     async def send(self, message: Message, written: Callable[[], None] | None = None) -> None:
+        self._wakefulness.glance()
+        await self._doubt.settled()
+        if self._chunks is not None and self._chunks.is_broken:
+            raise Interrupted(f"the stream of {self._remote.host} was left", may_have_run=False)
+        self._doubt.sends(message)
+        try:
+            await self._post(message, written)
+        except BaseException:
+            self._doubt.not_sent(message)
+            raise
+
+    async def _post(self, message: Message, written: Callable[[], None] | None) -> None:
         is_request = message.kind is Kind.REQUEST
         if is_request and message.method == "initialize":
             self._greeting, self._version = message.key, None
@@ -188,15 +217,54 @@ class HttpSse:
         if self._events is None or self._listening or self._closed:
             raise Interrupted(f"the stream of {self._remote.host} is not open", may_have_run=False)
         self._listening = True
+        fault: Fault | None = None
         try:
-            for event in self._early:
-                await self._take(event)
-            self._early.clear()
-            async for event in self._events:
-                await self._take(event)
+            async with asyncio.TaskGroup() as self._group:
+                with self._wakefulness.watching(self._look):
+                    try:
+                        await self._read(self._events)
+                    except Fault as trouble:
+                        fault = trouble  # raised below: a group would wrap it
+                for task in self._asking:
+                    task.cancel()
         finally:
+            self._doubt.over()
             await self._stack.aclose()
-        raise Interrupted(f"{self._remote.host} ended the event stream")
+        if fault is not None and self._chunks is not None and self._chunks.is_broken:
+            fault.may_have_run = False  # it was left because nobody waited for an answer
+        raise fault or Interrupted(f"{self._remote.host} ended the event stream")
+
+    async def _read(self, events: EventStream) -> None:
+        for event in self._early:
+            await self._take(event)
+        self._early.clear()
+        async for event in events:
+            self._doubt.over()
+            await self._take(event)
+
+    # --- Whether anybody is there ------------------------------------------------------------------------------
+
+    def _look(self, wake: Wake | None) -> None:
+        if wake is None or not wake.is_doubtful or self._question is not None or self._group is None:
+            return
+        ping = msg.request(f"mcp-remote-py-{token_hex(16)}", "ping")
+        self._question = ping.key
+        self._doubt.begin(self._leave)
+        self._asking = [self._group.create_task(self._ask(ping))]
+
+    async def _ask(self, ping: Message) -> None:
+        try:
+            await self._post(ping, None)
+        except Fault as fault:
+            self._question = None
+            _LOG.debug("a ping after this machine had slept or moved: %s", fault)
+            if self._doubt.is_idle:
+                self._leave()
+                self._doubt.over()
+
+    def _leave(self) -> None:
+        if self._chunks is not None:
+            self._chunks.break_off()
 
     async def _take(self, event: Event) -> None:
         if event.name == "endpoint":
@@ -210,10 +278,15 @@ class HttpSse:
             version = message.result.get("protocolVersion")
             self._version = version if isinstance(version, str) and is_visible_ascii(version, 64) else None
             self._greeting = None
+        if message.is_answer and message.id is not None and message.key == self._question:
+            self._question = None
+            return
+        self._doubt.received(message)
         await self._deliver(message, None)
 
     async def close(self) -> None:
         self._closed = True
+        self._doubt.over()
         await self._remote.close()
         if not self._listening:
             await self._stack.aclose()

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from enum import Enum
 
 from mcp_remote_py.core.errors import (
@@ -22,23 +23,30 @@ from mcp_remote_py.core.errors import (
     TooLarge,
     Unreachable,
 )
+from mcp_remote_py.core.http import retry_after
 from mcp_remote_py.core.http.answers import (
     Asked,
     Body,
     is_passing,
+    is_unknown_event,
     judge_listen,
     judge_post,
     judge_resumption,
+    may_be_offered_later,
 )
 from mcp_remote_py.core.http.exchange import Exchange
 from mcp_remote_py.core.http.headers import LAST_EVENT_ID, SESSION_ID, TO_LISTEN, TO_POST, Headers
 from mcp_remote_py.core.http.legacy import Session, Ticket
 from mcp_remote_py.core.http.origins import Origin, origin_of
-from mcp_remote_py.core.http.resume import Cursor
+from mcp_remote_py.core.http.resume import LONGEST_CALL_PAUSE, STIRRED_PAUSE, Cursor, Pause
+from mcp_remote_py.core.http.statuses import Reply
 from mcp_remote_py.core.link import Deliver, Traits
 from mcp_remote_py.core.message import Kind, Message
+from mcp_remote_py.core.wakeups import Wake
 from mcp_remote_py.net.http import Bound, Response, let_end
-from mcp_remote_py.transports.clock import Clock
+from mcp_remote_py.net.wakefulness import Wakefulness
+from mcp_remote_py.transports.breakable import Breakable
+from mcp_remote_py.transports.clock import Bell, Clock
 from mcp_remote_py.transports.event_stream import EventStream
 from mcp_remote_py.transports.incoming import messages_in
 from mcp_remote_py.transports.reach import Reach
@@ -49,12 +57,12 @@ _LOG = logging.getLogger("mcp_remote_py.transports.streamable_http")
 _TRANSIENT = (Unreachable, TimedOut, Interrupted)
 
 INITIALIZE = "initialize"
-MOST_FRUITLESS = 5
-"""So many attempts in a row to reopen a stream may bring nothing before it is given up."""
 DELETE_SECONDS = 1.5
 _SHORTEST_SECRET = 6
 """Shorter session ids (`1`) are also words of innocent sentences."""
 HURRIED_SECONDS = 0.1
+_UNTIL_ASKED = Pause(STIRRED_PAUSE, 86_400.0)
+"""After a refused sign-in: asking again and again with the same credentials gets accounts locked."""
 
 
 class _Standing(Enum):
@@ -62,6 +70,8 @@ class _Standing(Enum):
 
     STOOD = "stood"
     FAILED = "failed"
+    LOCKED = "locked"
+    """The server wants other credentials than it took before."""
     NOT_OFFERED = "not offered"
 
 
@@ -71,7 +81,7 @@ class _Call:
     def __init__(self, exchange: Exchange, ticket: Ticket) -> None:
         self.exchange = exchange
         self.ticket = ticket
-        self.cursor = Cursor()
+        self.cursor = Cursor(LONGEST_CALL_PAUSE)
         self.offered: str | None = None
         """The session id that came with the answer."""
         self.offered_by: Origin | None = None
@@ -82,12 +92,14 @@ class StreamableHttp:
 
     traits = Traits(streams_per_exchange=True)
 
-    def __init__(self, remote: Remote, clock: Clock | None = None) -> None:
+    def __init__(self, remote: Remote, clock: Clock | None = None, wakefulness: Wakefulness | None = None) -> None:
         self._remote = remote
         self._limit = remote.limit
         self._clock = clock or Clock()
+        self._wakefulness = wakefulness or Wakefulness()
         self._session = Session()
-        self._closing = asyncio.Event()
+        self._bell = Bell()
+        """Rings when a message goes out and when this machine woke up; over when the link is closed."""
         self._deliver: Deliver
 
     async def open(self, deliver: Deliver) -> None:
@@ -95,6 +107,8 @@ class StreamableHttp:
         await self._remote.open()
 
     async def send(self, message: Message, written: Callable[[], None] | None = None) -> None:
+        self._wakefulness.glance()
+        self._bell.ring()  # whoever waits to reopen a stream tries at once: somebody wants to speak with the server
         if message.kind is Kind.REQUEST:
             await self._ask(message, written)
         else:
@@ -175,23 +189,55 @@ class StreamableHttp:
         if error is not None:
             await self._deliver(error, call.exchange.key)
 
-    async def _read_events(self, call: _Call, response: Response) -> Fault | None:
-        """Read until the answer or the end. Returns how the stream broke, None where it ended in order."""
-        chunks = response.chunks()
+    async def _read_events(self, call: _Call, response: Response, *, again: bool = False) -> Fault | None:
+        """Read until the answer or the end. Returns how the stream broke, None where it ended in order.
+
+        `again`: the stream was taken up again, and the server may repeat what it said before.
+        """
+        chunks, cursor = response.chunks(), call.cursor
         started = self._clock.now()
         try:
-            async for event in EventStream(chunks, self._limit, self._remote.host):
-                if event.is_message:
-                    await self._hand_on(call, event.data.encode("utf-8"))
-                call.cursor.saw(event.id, event.retry)
-                if call.exchange.answered:
-                    await let_end(chunks)
-                    return None
+            with self._breakable(chunks, cursor, lambda: self._is_resumable(call)) as breakable:
+                async for event in EventStream(breakable, self._limit, self._remote.host):
+                    if again and cursor.is_repeat(event.id, event.data):
+                        cursor.passed_over(event.retry)
+                        continue
+                    if event.is_message:
+                        await self._hand_on(call, event.data.encode("utf-8"))
+                    cursor.saw(event.id, event.retry, event.data)
+                    if call.exchange.answered:
+                        await let_end(chunks)
+                        return None
         except Interrupted as fault:
             return fault
         finally:
-            call.cursor.ended(self._clock.now() - started)
+            now = self._clock.now()
+            cursor.ended(now - started, now)
         return None
+
+    @contextmanager
+    def _breakable(
+        self, chunks: AsyncIterator[bytes], cursor: Cursor, may_break: Callable[[], bool]
+    ) -> Iterator[Breakable]:
+        """Read a stream that is left, to be taken up again, when this machine slept or its network changed."""
+        breakable = Breakable(chunks, self._remote.host, may_break)
+
+        def told(wake: Wake | None) -> None:
+            if wake is not None and wake.is_doubtful and may_break():
+                cursor.hurry()
+                breakable.break_off()
+
+        with self._wakefulness.watching(told):
+            yield breakable
+
+    async def _pause(self, pause: Pause, heard: int | None = None) -> None:
+        """Wait; a message of the host, or the waking up of this machine, ends what the server did not ask for."""
+        with self._wakefulness.watching(self._rung):
+            await self._clock.pause(pause, self._bell, heard)
+
+    def _rung(self, wake: Wake | None) -> None:
+        if wake is not None:
+            self._bell.ring()
 
     async def _hand_on(self, call: _Call, raw: bytes) -> None:
         for message in call.exchange.read(raw):
@@ -212,21 +258,23 @@ class StreamableHttp:
         while not call.exchange.answered:
             if not self._can_resume(call):
                 raise call.exchange.over(broken)
-            await self._clock.pause(call.cursor.pause(), self._closing)
-            if not self._can_resume(call):
+            await self._pause(call.cursor.pause(self._clock.chance()))
+            if not self._is_resumable(call):
                 raise call.exchange.over(broken)
             refusal = await self._resume_once(call)
             if refusal is not None:
                 raise call.exchange.over(refusal)
 
     def _can_resume(self, call: _Call) -> bool:
+        return self._is_resumable(call) and not call.cursor.is_hopeless(self._clock.now())
+
+    def _is_resumable(self, call: _Call) -> bool:
         """Only with an event id, and only in the session in which it was given."""
         return (
             call.cursor.last_id is not None
-            and call.cursor.fruitless < MOST_FRUITLESS
             and call.ticket == self._session.ticket
             and not call.exchange.opens_session
-            and not self._closing.is_set()
+            and not self._bell.over
         )
 
     async def _resume_once(self, call: _Call) -> Fault | None:
@@ -238,32 +286,35 @@ class StreamableHttp:
                 if not is_passing(reply.status):
                     refusal = judge_resumption(reply)
                     if refusal is None:
-                        await self._read_events(call, self._listened(call, response))
+                        await self._read_events(call, self._listened(call, response), again=True)
                     return refusal
+                call.cursor.put_off(retry_after.seconds(reply.retry_after, reply.date, reply.now))
         except _TRANSIENT as fault:
             _LOG.debug("an answer could not be taken up again yet: %s", fault)
         except (Refused, SignInNeeded) as fault:  # a redirect elsewhere; no token to be had any more
             return Interrupted(f"the answer was interrupted; {fault}", http_status=fault.http_status)
-        call.cursor.ended(0.0)
+        call.cursor.ended(None, self._clock.now())
         return None
 
     # --- The standing stream -----------------------------------------------------------------------------------
 
     async def listen(self) -> None:
+        """Stay with the stream for as long as the host lives, unless the server does not offer it at all."""
         cursor, ticket, stood = Cursor(), self._session.ticket, False
-        while not self._closing.is_set():
+        while not self._bell.over:
             if ticket != self._session.ticket:
                 cursor, ticket = Cursor(), self._session.ticket
+            heard = self._bell.count
             outcome = await self._listen_once(cursor, stood=stood)
             if outcome is _Standing.NOT_OFFERED:
                 return
             stood = stood or outcome is _Standing.STOOD
-            if not stood and cursor.fruitless >= MOST_FRUITLESS:
-                return
-            await self._clock.pause(cursor.pause(), self._closing)
+            pause = _UNTIL_ASKED if outcome is _Standing.LOCKED else cursor.pause(self._clock.chance())
+            # who spoke during an attempt that failed wanted it to be made with what is so now
+            await self._pause(pause, heard if outcome is _Standing.FAILED else None)
 
     async def _listen_once(self, cursor: Cursor, *, stood: bool) -> _Standing:
-        """Make one attempt. `stood`: the server is known to offer the stream. Raises `SignInNeeded` alone."""
+        """Make one attempt. `stood`: the server is known to offer the stream. Raises `SignInNeeded`, `SessionLost`."""
         own = TO_LISTEN + self._session.version_header()
         if cursor.last_id is not None:
             own += ((LAST_EVENT_ID, cursor.last_id),)
@@ -273,36 +324,58 @@ class StreamableHttp:
                 reply = self._remote.reply(response)
                 verdict = judge_listen(reply, with_token=self._remote.with_token)
                 if verdict is None:
-                    again = stood and is_passing(reply.status)
-                    return _Standing.FAILED if again else _Standing.NOT_OFFERED
+                    return self._refused_standing(cursor, reply, stood=stood)
                 if verdict.fault is not None:
                     raise verdict.fault
                 started = self._clock.now()
                 await self._read_standing(cursor, response)
         except Refused:
             return _Standing.NOT_OFFERED
+        except SignInNeeded as fault:
+            if not stood:
+                raise
+            _LOG.warning("the stream for what the server says on its own waits for the next message: %s", fault)
+            return _Standing.LOCKED
         except _TRANSIENT as fault:
             _LOG.debug("the stream for what the server says on its own broke: %s", fault)
         except (TooLarge, PeerBroke) as fault:
             _LOG.warning("the stream for what the server says on its own begins anew: %s", fault)
             cursor.spoiled()
         finally:
-            cursor.ended(0.0 if started is None else self._clock.now() - started)
+            now = self._clock.now()
+            cursor.ended(None if started is None else now - started, now)
         return _Standing.FAILED if started is None else _Standing.STOOD
 
+    def _refused_standing(self, cursor: Cursor, reply: Reply, *, stood: bool) -> _Standing:
+        """Say what a refusal means. Raises `SessionLost` where a session that stood is gone."""
+        cursor.put_off(retry_after.seconds(reply.retry_after, reply.date, reply.now))
+        if stood and self._session.is_bound and reply.status in (404, 410):
+            text = f"{reply.host} does not know the session any more (HTTP {reply.status})"
+            raise SessionLost(text, http_status=reply.status)
+        if stood and cursor.last_id is not None and is_unknown_event(reply.status):
+            cursor.spoiled()  # it is asked once more, for what comes from now on
+            return _Standing.FAILED
+        again = is_passing(reply.status) if stood else may_be_offered_later(reply.status, cursor.fruitless + 1)
+        return _Standing.FAILED if again else _Standing.NOT_OFFERED
+
     async def _read_standing(self, cursor: Cursor, response: Response) -> None:
-        async for event in EventStream(response.chunks(), self._limit, self._remote.host):
-            if event.is_message:
-                for message in messages_in(event.data.encode("utf-8"), self._remote.host):
-                    await self._deliver(message, None)
-            cursor.saw(event.id, event.retry)
+        again = cursor.last_id is not None
+        with self._breakable(response.chunks(), cursor, lambda: not self._bell.over) as breakable:
+            async for event in EventStream(breakable, self._limit, self._remote.host):
+                if again and cursor.is_repeat(event.id, event.data):
+                    cursor.passed_over(event.retry)
+                    continue
+                if event.is_message:
+                    for message in messages_in(event.data.encode("utf-8"), self._remote.host):
+                        await self._deliver(message, None)
+                cursor.saw(event.id, event.retry, event.data)
 
     # --- The end -----------------------------------------------------------------------------------------------
 
     async def close(self) -> None:
-        if self._closing.is_set():
+        if self._bell.over:
             return
-        self._closing.set()
+        self._bell.end()
         bound = self._bound()
         try:
             if self._session.leave() is not None:

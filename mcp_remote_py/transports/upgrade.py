@@ -10,15 +10,18 @@ import asyncio
 import itertools
 import logging
 import socket
+import time
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.datastructures import Headers as Fields
-from websockets.exceptions import InvalidHandshake, InvalidMessage, InvalidStatus, InvalidURI
+from websockets.exceptions import InvalidHandshake, InvalidMessage, InvalidStatus, InvalidURI, SecurityError
+from websockets.protocol import State
 from websockets.typing import Subprotocol
 
-from mcp_remote_py.core.errors import Fault, PeerBroke, Refused, TimedOut, Unreachable
+from mcp_remote_py.core.errors import Fault, PeerBroke, Refused, TimedOut, TooLarge, Unreachable
 from mcp_remote_py.core.http import headers, tunnels
 from mcp_remote_py.core.http.headers import Headers
 from mcp_remote_py.core.http.origins import is_same_origin, origin_of, place_of
@@ -39,7 +42,6 @@ if TYPE_CHECKING:
     from mcp_remote_py.net.tls import Look, Trust
 
 SUBPROTOCOL = "mcp"
-PING_SECONDS = 20
 CLOSE_SECONDS = 1.5
 QUEUE_FRAMES = 4
 """Messages read ahead; each may be as large as the limit."""
@@ -61,6 +63,8 @@ class Connection(ClientConnection):
     """As the library's, but a server that says goodbye and leaves the connection open is not waited for for ever."""
 
     def data_received(self, data: bytes) -> None:
+        if self.on_data is not None:
+            self.on_data()
         super().data_received(data)
         if self.close_rcvd_at is None and self.protocol.close_rcvd is not None:
             self.close_rcvd_at = self.loop.call_later(CLOSE_SECONDS, self.transport.abort)
@@ -70,14 +74,22 @@ class Connection(ClientConnection):
             self.close_rcvd_at.cancel()
         super().connection_lost(exc)
 
+    def ping_now(self) -> None:
+        """Send a Ping frame without waiting for anything; the Pong will be a sign of life like any other."""
+        if self.state is State.OPEN and not self.transport.is_closing():
+            self.protocol.send_ping(b"")
+            self.send_data()
+
     close_rcvd_at: asyncio.TimerHandle | None = None
     """The timer that runs since the server's Close frame."""
+    on_data: Callable[[], None] | None = None
+    """Called for everything that comes in."""
 
 
 class Opened(NamedTuple):
     """An open socket. `is_home`: it belongs to the origin that the user named, and may be shown the token."""
 
-    socket: ClientConnection
+    socket: Connection
     is_home: bool
 
 
@@ -130,7 +142,7 @@ class Upgrade:
             return Opened(connection, is_home)
         raise AssertionError  # the count has no end
 
-    async def _connect(self, url: str, route: Route, shown: Headers) -> ClientConnection:
+    async def _connect(self, url: str, route: Route, shown: Headers) -> Connection:
         context = await self._trust().context(place_of(url)) if url.startswith("wss:") else None
         way: dict[str, Any] = {"ssl": context} if context is not None else {}
         if route.proxy is not None:
@@ -148,13 +160,13 @@ class Upgrade:
             proxy=None,
             open_timeout=None,
             close_timeout=CLOSE_SECONDS,
-            ping_interval=PING_SECONDS,
-            ping_timeout=None,  # a server that is busy for long has not gone away
+            ping_interval=None,  # `transports.websocket` pings, when nothing else is said
             max_size=self._reach.limits.message + 1024,
             max_queue=QUEUE_FRAMES,
             logger=_SILENT,
             **way,
         )
+        assert isinstance(connection, Connection)  # noqa: S101  what `create_connection` makes
         if route.proxy is None:
             for option in self._options:
                 connection.transport.get_extra_info("socket").setsockopt(*option)
@@ -227,9 +239,15 @@ class Upgrade:
                 if alert is not None or not url.startswith("wss:"):
                     return alert or fault
                 return await self._trust().hung_up(fault, host, self._look_of(url, route))
+            if any(isinstance(cause, SecurityError) for cause in failures.causes(error)):
+                return TooLarge(
+                    f"the head of the answer of {host} has too many headers, or one that is too long",
+                    hint="It is the server's, or that of a proxy on the way: no WebSocket needs so much.",
+                    may_have_run=False,
+                )
             return PeerBroke(f"{host} does not answer in HTTP", may_have_run=False)
         if isinstance(error, InvalidURI):
-            return Unreachable(f"the URL of {host} cannot be used for a WebSocket", hint="Check the URL.")
+            return Unreachable(f"the URL of {host} cannot be used for a WebSocket", hint="Check the URL.", mends=False)
         if isinstance(error, InvalidHandshake):
             return PeerBroke(
                 f"{host} did not open the WebSocket as the protocol asks (sub-protocol {SUBPROTOCOL})",
@@ -258,8 +276,16 @@ class Upgrade:
             return Refused(text, hint=hint, http_status=status)
         credentials = self._reach.credentials
         challenge = ", ".join(given.get_all("WWW-Authenticate"))
+        source = credentials.source if is_home else None
         reply = Reply(
-            host, status, "", challenge, given.get("Retry-After", ""), credentials.source if is_home else None
+            host,
+            status,
+            "",
+            challenge,
+            given.get("Retry-After", ""),
+            source=source,
+            date=given.get("Date", ""),
+            now=time.time(),
         )
         fault = fault_of(reply, with_token=is_home and credentials.with_authorization)
         fault.may_have_run = False  # no message has been sent yet
@@ -280,7 +306,7 @@ def _reached(url: str) -> tuple[str, int]:
     try:
         return host.encode("idna").decode("ascii"), port
     except UnicodeError:
-        raise Unreachable(f"{host} cannot be the name of a host", hint="Check the URL.") from None
+        raise Unreachable(f"{host} cannot be the name of a host", hint="Check the URL.", mends=False) from None
 
 
 def _target(url: str) -> str:

@@ -7,9 +7,9 @@ the link is over. How it is opened is in `transports.upgrade`.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 
-from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 from websockets.protocol import State
 
@@ -20,11 +20,17 @@ from mcp_remote_py.core.http.headers import Headers
 from mcp_remote_py.core.http.origins import place_of
 from mcp_remote_py.core.link import Deliver, Traits
 from mcp_remote_py.core.message import Message
+from mcp_remote_py.core.vigil import LOOK_SECONDS, Deed, Vigil
+from mcp_remote_py.core.wakeups import Wake
 from mcp_remote_py.net.sockets import is_dead_peer
+from mcp_remote_py.net.wakefulness import Wakefulness
+from mcp_remote_py.transports.clock import Clock
+from mcp_remote_py.transports.doubt import Doubt
 from mcp_remote_py.transports.incoming import messages_in
 from mcp_remote_py.transports.reach import Reach
-from mcp_remote_py.transports.upgrade import Upgrade
+from mcp_remote_py.transports.upgrade import Connection, Upgrade
 
+_LOG = logging.getLogger("mcp_remote_py.transports.websocket")
 MOST_EARLY = 16
 """Messages that are kept until the server has said something; a host sends one, and waits for its answer."""
 
@@ -34,14 +40,20 @@ class WebSocket:
 
     traits = Traits(streams_per_exchange=False)
 
-    def __init__(self, reach: Reach) -> None:
+    def __init__(self, reach: Reach, wakefulness: Wakefulness | None = None) -> None:
         self._upgrade = Upgrade(reach)
+        self._wakefulness = wakefulness or Wakefulness(LOOK_SECONDS)
+        self._clock = Clock()
+        self._vigil = Vigil(self._clock.now())
+        self._doubt = Doubt()
+        self._left = False
+        """Whether the pipe was left because it was silent after this machine woke up."""
         self._host = place_of(reach.target.url)
         self._by_message = reach.target.ws_auth == "message"
         self._credentials = reach.credentials
         self._limit = reach.limits.message
         self._deliver: Deliver
-        self._socket: ClientConnection | None = None
+        self._socket: Connection | None = None
         self._shown: Headers = ()
         self._heard = False
         self._early: list[bytes] | None = []
@@ -66,6 +78,7 @@ class WebSocket:
             opened.socket.transport.abort()
             raise Interrupted(f"the connection to {self._host} is not open", may_have_run=False)
         self._socket = opened.socket
+        self._socket.on_data = self._on_data
         if self._by_message and opened.is_home:
             await self._write(msg.encode({"token": _token_of(self._shown)}))
 
@@ -78,6 +91,16 @@ class WebSocket:
                 await self._write(raw)
 
     async def send(self, message: Message, written: Callable[[], None] | None = None) -> None:
+        self._wakefulness.glance()
+        await self._doubt.settled()
+        self._doubt.sends(message)
+        try:
+            await self._send(message, written)
+        except BaseException:
+            self._doubt.not_sent(message)
+            raise
+
+    async def _send(self, message: Message, written: Callable[[], None] | None) -> None:
         if self._early is None:
             await self._write(message.raw)
         else:
@@ -101,6 +124,10 @@ class WebSocket:
         return went_out
 
     async def listen(self) -> None:
+        with self._wakefulness.watching(self._look):
+            await self._listen()
+
+    async def _listen(self) -> None:
         while True:
             try:
                 await self._receive(self._open_socket())
@@ -115,15 +142,44 @@ class WebSocket:
                     raise fault from None
                 await self._knock_again()
 
-    async def _receive(self, socket: ClientConnection) -> None:
+    async def _receive(self, socket: Connection) -> None:
         while True:
             frame = await socket.recv(decode=False)
             for message in messages_in(frame, self._host):
                 self._heard, self._early = True, None
+                self._doubt.received(message)
                 await self._deliver(message, None)
+
+    # --- Whether anybody is there ------------------------------------------------------------------------------
+
+    def _on_data(self) -> None:
+        self._vigil.heard(self._clock.now())
+        self._doubt.over()
+
+    def _look(self, wake: Wake | None) -> None:
+        socket = self._socket
+        if socket is None:
+            return
+        if wake is not None and wake.is_doubtful:
+            self._vigil.asked(self._clock.now())
+            self._doubt.begin(self._leave)
+            socket.ping_now()
+            return
+        deed = self._vigil.look(self._clock.now())
+        if deed is Deed.NOTHING:
+            return
+        if deed is Deed.COMPLAIN:
+            _LOG.warning("%s has not answered a ping; the connection stands, and what runs goes on", self._host)
+        socket.ping_now()
+
+    def _leave(self) -> None:
+        if self._socket is not None:
+            self._left = True
+            self._socket.transport.abort()
 
     async def close(self) -> None:
         self._closed = True
+        self._doubt.over()
         socket, self._socket = self._socket, None
         if socket is None:
             return
@@ -132,7 +188,7 @@ class WebSocket:
         finally:
             socket.transport.abort()  # where the server did not answer the close, or we may not wait for it
 
-    def _open_socket(self) -> ClientConnection:
+    def _open_socket(self) -> Connection:
         if self._socket is None or self._closed:
             raise Interrupted(f"the connection to {self._host} is not open", may_have_run=False)
         return self._socket
@@ -156,6 +212,11 @@ class WebSocket:
             source = self._credentials.source
             return closes.fault_of_peer(
                 self._host, error.rcvd.code, error.rcvd.reason, heard=self._heard, source=source
+            )
+        if self._left:
+            return Interrupted(
+                f"{self._host} did not answer after this machine had slept or moved: its connection was left",
+                may_have_run=False,  # nobody waited for an answer
             )
         if is_dead_peer(error):
             return Interrupted(

@@ -79,7 +79,7 @@ async def test_a_large_body_is_cut_and_its_size_is_said(tmp_path: Path) -> None:
 
 
 async def test_answers_that_the_bridge_makes_itself_are_among_the_bodies() -> None:
-    async with launch("http://127.0.0.1:1/mcp", "--log-bodies") as host:
+    async with launch("http://127.0.0.1:1/mcp", "--log-bodies", "--greet-after", "off") as host:
         assert "error" in await host.greet()
         await host.end()
     assert b'to the host: {"jsonrpc"' in host.log

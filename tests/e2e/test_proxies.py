@@ -45,7 +45,8 @@ async def bridge(
     scheme, path, more = WIRES[wire]
     given = ("--allow-http", "--ca-bundle", str(bundle), "--header", f"X-Api-Key: {API_KEY}", "--log-level", "debug")
     url = server.url(scheme, path, host)
-    environment = clean_environment(MCP_AUTH_TOKEN=TOKEN, **variables)
+    # what might pass is told at once, too: here it is told, not waited for
+    environment = clean_environment(MCP_AUTH_TOKEN=TOKEN, MCP_REMOTE_PY_GREET_AFTER="off", **variables)
     async with launch(url, *given, *more, *flags, env=environment) as running:
         yield running
 
@@ -226,7 +227,8 @@ async def test_a_proxy_that_fails_is_said_to_be_the_proxy(
 async def test_a_proxy_that_fails_with_a_forwarded_request_is_named(said: bytes) -> None:
     async with ConnectProxy(deed=saying(said)) as proxy:
         url = f"http://{HOST}/mcp"
-        async with launch(url, "--allow-http", "--http-only", "--proxy", proxy.url(), env=clean_environment()) as host:
+        flags = ("--allow-http", "--http-only", "--greet-after", "off", "--proxy", proxy.url())
+        async with launch(url, *flags, env=clean_environment()) as host:
             error = (await host.greet())["error"]
     assert error["message"].endswith(
         f"; it was asked through the proxy {proxy.place} (from --proxy), which may be the cause"

@@ -248,7 +248,7 @@ async def test_no_secret_of_a_proxy_is_in_any_log_or_error(
         variables = {} if given else {"ALL_PROXY": proxy}
         log = tmp_path / "bridge.log"
         arguments = ["--allow-http", "--debug", "--log-bodies", "--log-file", str(log), *given]
-        environment = clean_environment(MCP_AUTH_TOKEN=TOKEN, **variables)
+        environment = clean_environment(MCP_AUTH_TOKEN=TOKEN, MCP_REMOTE_PY_GREET_AFTER="off", **variables)
         async with launch(url, *arguments, env=environment) as host:
             answer = await host.greet()
             await host.end()
@@ -271,7 +271,7 @@ async def test_no_secret_of_a_proxy_is_in_any_log_or_error(
 )
 async def test_no_secret_is_in_the_error_for_a_server_that_is_not_there(arguments: list[str]) -> None:
     words = [word.format(port=closed_port(), secret=TOKEN) for word in arguments]
-    async with launch(*words, "--debug", "--log-bodies") as host:
+    async with launch(*words, "--debug", "--log-bodies", "--greet-after", "off") as host:
         answer = await host.greet()
         await host.end()
     assert code_of(answer) in OUR_ERRORS

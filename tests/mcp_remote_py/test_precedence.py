@@ -38,11 +38,8 @@ def _samples(option: Option) -> list[str]:
     numbers = [str(number) for number in (1, 2, 3, 4)]
     known = {
         "transport": [*WAYS],
-        "ws_auth": ["header", "message"],
         "jwt_alg": [*ALGORITHMS],
         "log_level": ["debug", "warning", "error"],
-        "log_format": ["json", "text"],
-        "http_library": ["h11", "httpx"],
     }
     by_metavar = {
         "TIME": [f"{number}s" for number in numbers],
@@ -55,7 +52,8 @@ def _samples(option: Option) -> list[str]:
         "URL": [f"https://host{number}.example/mcp" for number in numbers],
         "FILE": [f"/folder/file{number}" for number in numbers],
     }
-    return known.get(option.name) or by_metavar.get(option.metavar) or [f"text{number}" for number in numbers]
+    words = option.metavar.split("|") if "|" in option.metavar and option.metavar.islower() else []
+    return known.get(option.name) or by_metavar.get(option.metavar) or words or [f"text{number}" for number in numbers]
 
 
 def _value(option: Option, text: str) -> Any:

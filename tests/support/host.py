@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import os
 import shutil
 import sys
 import sysconfig
+import tempfile
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,8 +25,14 @@ def script(name: str) -> str:
     return found
 
 
+_HOMES = tempfile.TemporaryDirectory(prefix="mcp-remote-py-homes-")
+_HOME_NUMBERS = itertools.count()
+
+
 def clean_environment(**extra: str) -> dict[str, str]:
-    """What a host passes on: nothing of ours, no proxy, no certificates from the shell."""
+    """What a host passes on: nothing of ours, no proxy, no certificates from the shell; a bridge remembers nothing of
+    the one before it."""
+    extra.setdefault("MCP_REMOTE_PY_HOME", os.path.join(_HOMES.name, str(next(_HOME_NUMBERS))))
     keep = ("PATH", "HOME", "LANG", "LC_ALL", "SYSTEMROOT", "TEMP", "TMP", "TMPDIR", "USERPROFILE", "APPDATA")
     return {name: os.environ[name] for name in keep if name in os.environ} | extra
 

@@ -49,6 +49,8 @@ with an error of its own, and its `data.source` says so:
 - `may_have_run` says whether the request may have had an effect on the server: `false` means that it is safe to
   repeat. "By status" and "by place" in the table mean that it depends on what happened.
 - `http_status` is there where an HTTP answer was the reason.
+- `attempts` is there where it was [tried again](../explanation/when-the-server-is-away.md), or could have been.
+- `retry_after` is there where the server said in how many seconds to try again.
 
 | Code | Name | Meaning | May the call have run? | Usual hint |
 | --- | --- | --- | --- | --- |
@@ -57,8 +59,8 @@ with an error of its own, and its `data.source` says so:
 The codes from -31001 to -31010 lie outside the range that JSON-RPC and MCP keep for themselves.
 
 What the host itself did wrong is answered with the standard codes of JSON-RPC: -32700 for a line that is not JSON
-(with `id` null), -32600 for a message whose envelope is wrong (with its id where it has one). The bridge goes on after
-either.
+(with `id` null), -32600 for a message whose envelope is wrong (with its id where it has one), -32602 for a tool, prompt
+or resource that a flag such as `--ignore-tool` hides (`data.name` is `NotOffered`). The bridge goes on after each.
 """
 
 

@@ -172,6 +172,7 @@ class ScriptedServer:
         raw: RawScript | None = None,
         context: ssl.SSLContext | None = None,
         host: str = "127.0.0.1",
+        port: int = 0,
     ) -> None:
         self.script = script
         """May be set later: a script that needs to know the port is made when the server stands."""
@@ -183,7 +184,8 @@ class ScriptedServer:
         self._changed = asyncio.Condition()
         self.seen: list[Seen] = []
         self.connections = 0
-        self.port = 0
+        self.port = port
+        """Given where the server is to come back at an address that is known already."""
 
     @property
     def url(self) -> str:
@@ -204,7 +206,7 @@ class ScriptedServer:
         return self.of(method)
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, self._host, 0, ssl=self._context)
+        self._server = await asyncio.start_server(self._serve, self._host, self.port, ssl=self._context)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 

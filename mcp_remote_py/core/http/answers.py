@@ -15,6 +15,8 @@ from mcp_remote_py.core.http.headers import is_events, is_json, media_type
 from mcp_remote_py.core.http.statuses import Reply, fault_of
 from mcp_remote_py.core.redact import printable
 
+MOST_DOUBTS = 5
+
 
 class Body(Enum):
     """How the body is to be read."""
@@ -90,6 +92,20 @@ def is_passing(status: int) -> bool:
     """Whether a failed attempt to reopen a stream may be repeated: the server is busy, restarting or not aware yet
     that the old stream is gone."""
     return status in (409, 425, 429) or status >= 500
+
+
+def is_unknown_event(status: int) -> bool:
+    """Whether this refusal of a standing stream that stood may be meant for the `Last-Event-ID` alone."""
+    return status in (400, 412, 422)
+
+
+def may_be_offered_later(status: int, attempts: int) -> bool:
+    """Whether the standing stream, refused so often from the start, is worth another attempt.
+
+    What a busy server or a gateway says is; a 500 may be trouble of the moment, or how a server without such a stream
+    fails, so it is believed after a few times.
+    """
+    return status in (409, 425, 429, 502, 503, 504) or (status == 500 and attempts < MOST_DOUBTS)
 
 
 def named(content_type: str) -> str:

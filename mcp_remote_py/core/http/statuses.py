@@ -5,11 +5,13 @@ Sources: Streamable HTTP (2025-11-25), "Authorization", RFC 9110 section 15, RFC
 
 from __future__ import annotations
 
+import math
 import re
 from typing import NamedTuple
 
 from mcp_remote_py.core.credentials import Source
 from mcp_remote_py.core.errors import Fault, Refused, SignInNeeded
+from mcp_remote_py.core.http import retry_after
 from mcp_remote_py.core.http.headers import media_type
 from mcp_remote_py.core.redact import printable
 
@@ -24,6 +26,11 @@ class Reply(NamedTuple):
     challenge: str = ""
     """`WWW-Authenticate`, several of them joined with commas."""
     retry_after: str = ""
+    """`Retry-After`, as it came."""
+    date: str = ""
+    """`Date`: what the server's clock says, by which a date in `Retry-After` is meant."""
+    now: float | None = None
+    """What our wall clock says, where the server does not say the time."""
     source: Source | None = None
     """What gave the `Authorization` header that was sent, where that is known."""
 
@@ -60,6 +67,9 @@ SOME_TOKEN = Source(
     "A token was sent: it is wrong, expired or meant for another server. "
     "Renew it in MCP_AUTH_TOKEN, --header or --header-file.",
 )
+_BUSY = frozenset([429, 503])
+_PASSING = frozenset([429, 502, 503, 504])
+"""They pass by themselves: waiting helps."""
 _BLOCK_PAGE = (
     "The page may come from a filter on the way, which blocks this address: open the URL in a browser to see what it "
     "says. If it is the server's own, the credentials may lack a permission."
@@ -69,7 +79,6 @@ _GATEWAY_REFUSAL = (
     "(mutual TLS), pass --client-cert FILE and --client-key FILE; else check the URL's scheme and port."
 )
 """nginx asks for a client certificate, goes on without one, and says 400 "No required SSL certificate was sent"."""
-_NEVER_RAN = frozenset([429, 503])
 _SCOPE_ERROR = re.compile(r'\berror\s*=\s*"?insufficient_scope\b', re.IGNORECASE)
 _DESCRIPTION = re.compile(r'\berror_description\s*=\s*"([^"]{1,1000})"', re.IGNORECASE)
 _SCOPE = re.compile(r'\bscope\s*=\s*"([^"]{1,300})"', re.IGNORECASE)
@@ -99,25 +108,34 @@ def fault_of(reply: Reply, *, with_token: bool) -> Fault:
     words = _WORDS.get(reply.status, "gave an answer that MCP has no meaning for")
     if _is_page(reply):
         words = _PAGE_WORDS.get(reply.status, words)
-    return Refused(
+    wait = retry_after.seconds(reply.retry_after, reply.date, reply.now) if reply.status in _PASSING else None
+    fault = Refused(
         f"{reply.host} {words} (HTTP {reply.status})",
-        hint=_hint(reply),
-        may_have_run=reply.status >= 500 and reply.status not in _NEVER_RAN,
+        hint=_page_hint(reply) or _hint(reply.status, wait),
+        # a 503 that says when to come back was sent away at the door; without that, a gateway may have lost the answer
+        may_have_run=reply.status >= 500 and not (reply.status == 503 and wait is not None),
         http_status=reply.status,
+        mends=reply.status in _PASSING,
     )
+    fault.retry_after = wait
+    return fault
 
 
-def _hint(reply: Reply) -> str | None:
-    if reply.status in _NEVER_RAN:
-        seconds = reply.retry_after.strip()
-        if seconds.isascii() and seconds.isdigit() and len(seconds) <= 6:
-            return f"Try again in {seconds} seconds, as the server asks."
+def _hint(status: int, wait: float | None) -> str | None:
+    if wait is not None:
+        return f"Try again in {math.ceil(wait)} seconds, as the server asks."
+    if status == 503:
+        return "Try again in a while. The call may have run: check its effect before you repeat it."
+    if status in _BUSY:
         return "Try again in a while."
-    if reply.status >= 500:
+    if status >= 500:
         return "The server's log may say more. The call may have run: check its effect before you repeat it."
-    if _is_page(reply) and reply.status in (400, 403):
-        return _GATEWAY_REFUSAL if reply.status == 400 else _BLOCK_PAGE
-    return _HINTS.get(reply.status)
+    return _HINTS.get(status)
+
+
+def _page_hint(reply: Reply) -> str | None:
+    """What a web page with these statuses most likely means."""
+    return {400: _GATEWAY_REFUSAL, 403: _BLOCK_PAGE}.get(reply.status) if _is_page(reply) else None
 
 
 def _is_page(reply: Reply) -> bool:

@@ -92,7 +92,7 @@ def refusal(proxy: Proxy, head: Head, target: str) -> Fault:
         hint = f"{_go_past(proxy, target)} Else the server may be down, or its name misspelt in the URL."
     else:
         hint = _mend(proxy, target)
-    return Unreachable(f"{named(proxy)} {words} (HTTP {head.status})", hint=hint)
+    return Unreachable(f"{named(proxy)} {words} (HTTP {head.status})", hint=hint, mends=head.status in (502, 503, 504))
 
 
 def _wants_credentials(proxy: Proxy, challenge: str, target: str) -> Fault:
@@ -102,13 +102,16 @@ def _wants_credentials(proxy: Proxy, challenge: str, target: str) -> Fault:
             f"{named(proxy)} wants a sign-in of a kind that is not spoken here: {schemes} (HTTP 407)",
             hint="Run a small proxy on this machine that signs in for you (px or cntlm) and name it with --proxy, or "
             f"ask whoever runs the proxy to let connections to {target} through without a sign-in.",
+            mends=False,
         )
     if proxy.username is not None:
         return Unreachable(
             f"{named(proxy)} refused the user name and password that it was given (HTTP 407)",
             hint=f"Check them in {proxy.where}: your password may be a new one. {ESCAPES}",
+            mends=False,
         )
-    return Unreachable(f"{named(proxy)} wants a user name and a password (HTTP 407)", hint=_give_credentials(proxy))
+    text = f"{named(proxy)} wants a user name and a password (HTTP 407)"
+    return Unreachable(text, hint=_give_credentials(proxy), mends=False)
 
 
 def _give_credentials(proxy: Proxy) -> str:
@@ -167,21 +170,27 @@ def no_socks_library(proxy: Proxy) -> Fault:
         f"{named(proxy)} is a SOCKS proxy, and the library that speaks SOCKS (socksio) is not installed",
         hint="Install it (pipx inject mcp-remote-py socksio; without pipx: pip install socksio, which is the extra "
         "[socks]), or name an HTTP proxy, or pass --proxy none.",
+        mends=False,
     )
 
 
 def socks_refusal(proxy: Proxy, code: int, target: str) -> Fault:
     """Return the fault for a SOCKS reply other than success (RFC 1928 section 6)."""
     words = _SOCKS_WORDS.get(code, "opened no connection to {target}").format(target=target)
-    return Unreachable(f"{named(proxy)} {words} (SOCKS reply {code})", hint=_mend(proxy, target))
+    return Unreachable(
+        f"{named(proxy)} {words} (SOCKS reply {code})", hint=_mend(proxy, target), mends=code not in (2, 7, 8)
+    )
 
 
 def socks_sign_in(proxy: Proxy) -> Fault:
     """Return the fault for a SOCKS proxy that wants credentials, or other ones."""
     if proxy.username is None:
-        return Unreachable(f"{named(proxy)} wants a user name and a password", hint=_give_credentials(proxy))
+        text = f"{named(proxy)} wants a user name and a password"
+        return Unreachable(text, hint=_give_credentials(proxy), mends=False)
     return Unreachable(
-        f"{named(proxy)} refused the user name and password that it was given", hint=f"Check them in {proxy.where}."
+        f"{named(proxy)} refused the user name and password that it was given",
+        hint=f"Check them in {proxy.where}.",
+        mends=False,
     )
 
 

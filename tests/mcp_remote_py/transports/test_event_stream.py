@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import AsyncIterator
 from itertools import pairwise
 
@@ -148,6 +149,23 @@ def test_an_event_over_the_limit_is_refused_in_any_chunks() -> None:
     for data in (b"data: " + b"x" * LIMIT, b"data: x\n" * (LIMIT // 7 + 1), b"data: x\n: c\n" * (LIMIT // 7 + 1)):
         with pytest.raises(EventTooLarge):
             decode(data, 8192)
+
+
+def test_very_many_tiny_lines_cost_bounded_memory() -> None:
+    limit = 1 << 22
+    tracemalloc.start()
+    try:
+        with pytest.raises(EventTooLarge):
+            decode(b"data: ab\n" * (limit // 9 + 1), 65536, limit)
+        assert tracemalloc.get_traced_memory()[1] < 3 * limit + (limit // 9 + 1) * 9
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_document_in_lines_passes() -> None:
+    text = "\n".join(f'  "key-{at}": {at},' for at in range(20_000))
+    (event,) = decode(encode_event(text.encode()), 8192, 1 << 22)
+    assert event.data == text
 
 
 def test_comments_alone_never_fill_the_limit() -> None:

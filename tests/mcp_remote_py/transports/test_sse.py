@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import pytest
@@ -21,8 +21,11 @@ from mcp_remote_py.core.errors import (
     Unreachable,
 )
 from mcp_remote_py.core.message import Message, notification, request, result
+from mcp_remote_py.core.wakeups import Wake
 from mcp_remote_py.credentials import Fixed
+from mcp_remote_py.net.wakefulness import Told, Wakefulness
 from mcp_remote_py.settings import Limits, Target, Timeouts
+from mcp_remote_py.transports import doubt
 from mcp_remote_py.transports.reach import Reach
 from mcp_remote_py.transports.sse import HttpSse, make_link
 from tests.support.link_contract import Delivered
@@ -420,3 +423,110 @@ async def test_closing_ends_the_stream_for_both_sides() -> None:
             await run.link.close()
             assert type(await over) is Interrupted
             await script.peer.gone()
+
+
+# --- Sleep and wake --------------------------------------------------------------------------------------------------
+
+SLEPT = Wake("nothing ran here for about 3600 s", is_doubtful=True)
+
+
+class Sleeper(Wakefulness):
+    """A machine that sleeps when a test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.watched = asyncio.Event()
+
+    @contextmanager
+    def watching(self, told: Told) -> Iterator[None]:
+        self.watched.set()
+        with super().watching(told):
+            yield
+
+    def wake(self) -> None:
+        for told in list(self._watching.values()):
+            told(SLEPT)
+
+
+@asynccontextmanager
+async def watched(script: SseServer) -> AsyncIterator[tuple[Opened, Sleeper, asyncio.Task[Fault]]]:
+    async def fault(link: HttpSse) -> Fault:
+        with pytest.raises(Fault) as caught:
+            await link.listen()
+        return caught.value
+
+    async with reached(script) as run, asyncio.TaskGroup() as group:
+        sleeper = run.link._wakefulness = Sleeper()
+        task = group.create_task(fault(run.link))
+        await sleeper.watched.wait()
+        yield run, sleeper, task
+        await run.link.close()
+
+
+def answering(to_ping: Act) -> SseServer:
+    """A server that does this with our ping, and takes all else."""
+
+    async def act(seen: Seen, peer: Peer) -> None:
+        await (to_ping if seen.doc.get("method") == "ping" else accept)(seen, peer)
+
+    return SseServer(act)
+
+
+async def test_on_waking_up_a_stream_that_answers_is_kept_and_the_host_hears_nothing_of_it() -> None:
+    async def pong(seen: Seen, peer: Peer) -> None:
+        await accept(seen, peer)
+        await script.peer.event({"jsonrpc": "2.0", "id": seen.id, "result": {}})
+
+    script = answering(pong)
+    async with watched(script) as (run, sleeper, task):
+        sleeper.wake()
+        await run.link.send(CALL)
+        await script.peer.event(NEWS.raw)
+        await run.delivered.until(1)
+        assert not task.done()
+        assert run.delivered.raws == [NEWS.raw]
+        assert [seen.doc["method"] for seen in run.server.of("POST")] == ["ping", "tools/call"]
+
+
+@pytest.mark.parametrize("status", [202, 400, 404, 410, 500])
+async def test_on_waking_up_a_stream_that_is_dead_is_left_and_nothing_is_sent(
+    status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(_: Seen, peer: Peer) -> None:
+        await peer.answer(status)
+
+    monkeypatch.setattr(doubt, "ANSWER_SECONDS", 0.2)
+    async with watched(answering(refuse)) as (run, sleeper, task):
+        sleeper.wake()
+        fault = await run.fault()
+        assert type(fault) is Interrupted
+        assert not fault.may_have_run
+        left = await task
+        assert type(left) is Interrupted
+        assert not left.may_have_run
+        assert len(run.server.of("POST")) == 1
+
+
+async def test_on_waking_up_a_stream_on_which_a_call_waits_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doubt, "ANSWER_SECONDS", 0.05)
+    script = answering(accept)
+    async with watched(script) as (run, sleeper, task):
+        await run.link.send(CALL)
+        sleeper.wake()
+        await run.server.until(2)
+        await asyncio.sleep(0.2)
+        assert not task.done()
+        await script.peer.event(result(2, {}).raw)
+        await run.delivered.until(1)
+
+
+async def test_events_before_the_endpoint_are_bounded_by_size_too() -> None:
+    async def flood(_: Seen, peer: Peer) -> None:
+        await peer.events()
+        for _at in range(3):
+            await peer.event(b"x" * 400_000)
+        await peer.gone()
+
+    fault = await refused_opening(flood)
+    assert type(fault) is PeerBroke
+    assert "endpoint" in str(fault)

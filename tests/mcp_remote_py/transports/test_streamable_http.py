@@ -6,6 +6,8 @@ import asyncio
 import gzip
 import json
 import logging
+import tracemalloc
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -26,9 +28,13 @@ from mcp_remote_py.core.errors import (
     Unreachable,
 )
 from mcp_remote_py.core.message import Key, Message, notification, parse_one, request, result
+from mcp_remote_py.core.sse import encode_event
+from mcp_remote_py.core.wakeups import Wake
 from mcp_remote_py.credentials import Fixed
+from mcp_remote_py.net.wakefulness import Wakefulness
 from mcp_remote_py.settings import Limits, Target, Timeouts, Tls
 from mcp_remote_py.transports import streamable_http
+from mcp_remote_py.transports.clock import Clock
 from mcp_remote_py.transports.reach import Reach
 from mcp_remote_py.transports.remote import Remote
 from mcp_remote_py.transports.streamable_http import StreamableHttp
@@ -457,7 +463,7 @@ async def test_an_error_under_no_id_or_a_foreign_one_becomes_the_requests(identi
 
 
 @pytest.mark.parametrize(
-    ("status", "may_have_run"), [(400, False), (404, False), (405, False), (413, False), (500, True), (503, False)]
+    ("status", "may_have_run"), [(400, False), (404, False), (405, False), (413, False), (500, True), (503, True)]
 )
 @pytest.mark.parametrize(
     ("body", "content_type"),
@@ -740,6 +746,10 @@ def status(code: int, content_type: str | None = None) -> Any:
 ANSWER = {"jsonrpc": "2.0", "id": 2, "result": {}}
 
 
+def progress(number: int) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "method": "notifications/message", "params": {"n": number}}
+
+
 @pytest.mark.parametrize("ending", [None, _reset, _close])
 async def test_a_stream_with_an_id_is_taken_up_again_by_get(ending: Any, clock: QuickClock) -> None:
     script = Resumable(resumed(NEWS, ANSWER), ending=ending)
@@ -790,7 +800,58 @@ async def test_fruitless_attempts_slow_down_and_end(clock: QuickClock) -> None:
     assert type(fault) is Interrupted
     assert fault.may_have_run
     assert len(server.of("GET")) == 5
-    assert clock.pauses == [1.0, 1.5, 2.25, 3.375, 5.0625]
+    assert clock.pauses == [1.0, 2.0, 4.0, 5.0, 5.0]
+
+
+async def test_attempts_are_spread_at_random(clock: QuickClock) -> None:
+    clock.luck = 0.5
+    script = Resumable(*[status(503)] * 3, resumed(ANSWER))
+    async with reached(script, clock=clock) as (run, _):
+        await run.ask()
+    assert clock.pauses == [0.5, 1.0, 2.0, 2.5]
+
+
+async def test_a_call_is_polled_for_hours_though_the_polls_bring_nothing(clock: QuickClock) -> None:
+    script = Resumable(*[resumed()] * 200, resumed(ANSWER))
+    script.retry = 60_000
+    async with reached(script, clock=clock) as (run, _):
+        await run.ask()
+    assert set(clock.pauses) == {60.0}
+
+
+async def test_polls_that_bring_nothing_become_rarer_where_the_server_asks_for_a_busy_loop(clock: QuickClock) -> None:
+    script = Resumable(*[resumed()] * 10, resumed(ANSWER))
+    script.retry = 0
+    async with reached(script, clock=clock) as (run, _):
+        await run.ask()
+    assert clock.pauses == [0.01] * 6 + [5.0] * 5
+
+
+async def test_a_server_that_says_when_to_come_back_is_heard(clock: QuickClock) -> None:
+    async def busy(_: Seen, peer: Peer) -> None:
+        await peer.answer(503, headers={"Retry-After": "7"})
+
+    async with reached(Resumable(busy, resumed(ANSWER)), clock=clock) as (run, _):
+        await run.ask()
+    assert clock.pauses == [1.0, 7.0]
+
+
+async def test_what_a_resumed_stream_repeats_is_not_delivered_again(clock: QuickClock) -> None:
+    async def again(seen: Seen, peer: Peer) -> None:
+        await peer.events()
+        await peer.event(progress(1), identifier="1")
+        await peer.event(progress(2), identifier="2")
+        if seen.header("last-event-id") == "call-2-1":
+            await peer.reset()
+        else:
+            await peer.event(progress(3), identifier="3")
+            await peer.event(ANSWER, identifier="4")
+
+    async with reached(Resumable(again, again, again), clock=clock) as (run, _):
+        await run.ask()
+    said = [doc["params"]["n"] for doc in run.docs[:-1]]
+    assert said == sorted(set(said))
+    assert said[-1] == 3
 
 
 async def test_progress_starts_the_count_of_attempts_anew(clock: QuickClock) -> None:
@@ -871,7 +932,7 @@ async def test_closing_ends_the_wait_for_a_resumption() -> None:
 # --- The standing stream ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("code", [202, 204, 400, 403, 404, 405, 406, 409, 429, 500, 501, 503])
+@pytest.mark.parametrize("code", [202, 204, 400, 403, 404, 405, 406, 501])
 async def test_a_server_without_a_standing_stream_is_no_mistake(code: int, clock: QuickClock) -> None:
     async with reached(answer_with(code, ERROR % b"1", "application/json"), clock=clock) as (run, server):
         await run.link.listen()
@@ -898,14 +959,29 @@ async def test_a_redirect_elsewhere_is_no_standing_stream() -> None:
         assert len(server.seen) == 1
 
 
-async def test_a_server_that_never_answers_a_get_is_left_after_a_few_attempts(clock: QuickClock) -> None:
-    async def script(_: Seen, peer: Peer) -> None:
-        await peer.reset()
-
-    async with reached(script, clock=clock) as (run, server):
+async def test_a_server_that_fails_at_every_get_has_no_standing_stream(clock: QuickClock) -> None:
+    async with reached(answer_with(500), clock=clock) as (run, server):
         await run.link.listen()
         assert len(server.seen) == 5
-    assert clock.pauses == [1.5, 2.25, 3.375, 5.0625]
+
+
+@pytest.mark.parametrize("code", [409, 425, 429, 502, 503, 504])
+async def test_a_busy_server_is_asked_for_the_stream_until_it_answers(code: int, clock: QuickClock) -> None:
+    async with reached(Standing(*[status(code)] * 20, resumed(NEWS)), clock=clock) as (run, _):
+        await run.link.listen()
+        assert run.docs == [NEWS]
+    assert max(clock.pauses) == 60.0
+
+
+async def test_a_server_that_cannot_be_reached_is_tried_for_as_long_as_the_host_lives(clock: QuickClock) -> None:
+    async def drop(_: Seen, peer: Peer) -> None:
+        await peer.reset()
+
+    async with reached(Standing(*[drop] * 50, resumed(NEWS)), clock=clock) as (run, server):
+        await run.link.listen()
+        assert run.docs == [NEWS]
+        assert len(server.seen) == 52
+    assert clock.pauses[:8] == [2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0, 60.0]
 
 
 class Standing:
@@ -932,7 +1008,7 @@ async def test_an_ended_standing_stream_is_opened_again_at_its_last_id_after_ret
         assert run.docs == [NEWS] * 3
         assert {key for _, key in run.delivered.items} == {None}
     assert [seen.header("last-event-id") for seen in server.seen] == [None, "a", "b", "b", "b"]
-    assert clock.pauses == [0.25, 0.25, 1.5, 0.25]
+    assert clock.pauses == [0.25, 0.25, 0.25, 0.25]
 
 
 @pytest.mark.parametrize("code", [409, 429, 500, 502, 503])
@@ -944,9 +1020,223 @@ async def test_a_standing_stream_that_is_known_survives_a_restart_of_the_server(
     async with reached(script, clock=clock) as (run, _):
         await run.link.listen()
         assert run.docs == [NEWS] * 2
-    assert clock.pauses[:3] == [1.0, 1.5, 2.25]
-    assert max(clock.pauses) == 30.0
+    assert clock.pauses[:3] == [1.0, 2.0, 4.0]
+    assert max(clock.pauses) == 60.0
     assert clock.pauses[-1] == 1.0
+
+
+async def test_an_event_id_that_the_server_forgot_costs_the_standing_stream_nothing_more(clock: QuickClock) -> None:
+    script = Standing(resumed(NEWS, identifier="a"), status(400), resumed(NEWS), status(400))
+    async with reached(script, clock=clock) as (run, server):
+        await run.link.listen()
+        assert run.docs == [NEWS] * 2
+    assert [seen.header("last-event-id") for seen in server.seen] == [None, "a", None, None]
+
+
+@pytest.mark.parametrize("code", [404, 410])
+async def test_a_session_that_is_lost_between_two_streams_is_said(code: int, clock: QuickClock) -> None:
+    async with reached(Standing(resumed(NEWS), status(code)), clock=clock) as (run, _):
+        await run.ask(INITIALIZE)
+        with pytest.raises(SessionLost) as caught:
+            await run.link.listen()
+        assert not caught.value.may_have_run
+        assert (await run.ask()).is_answer  # the session is judged by the messages, which go on
+
+
+async def test_what_the_standing_stream_repeats_is_not_delivered_again(clock: QuickClock) -> None:
+    async def first(_: Seen, peer: Peer) -> None:
+        await peer.events()
+        for number in (1, 2, 3):
+            await peer.event(progress(number), identifier=str(number))
+
+    async def too_far_back(_: Seen, peer: Peer) -> None:
+        await peer.events()
+        for number in (2, 3, 4):
+            await peer.event(progress(number), identifier=str(number))
+
+    async with reached(Standing(first, too_far_back, resumed()), clock=clock) as (run, server):
+        await run.link.listen()
+        assert [doc["params"]["n"] for doc in run.docs] == [1, 2, 3, 4]
+    assert [seen.header("last-event-id") for seen in server.seen] == [None, "3", "4", "4"]
+
+
+async def test_a_server_that_numbers_anew_after_a_restart_loses_nothing(clock: QuickClock) -> None:
+    def says(*numbers: int) -> Any:
+        async def script(_: Seen, peer: Peer) -> None:
+            await peer.events()
+            for at, number in enumerate(numbers):
+                await peer.event(progress(number), identifier=str(at))
+
+        return script
+
+    async with reached(Standing(says(1, 2), says(3, 4)), clock=clock) as (run, _):
+        await run.link.listen()
+        assert [doc["params"]["n"] for doc in run.docs] == [1, 2, 3, 4]
+
+
+async def test_a_401_to_a_stream_that_stood_waits_for_the_next_message(caplog: pytest.LogCaptureFixture) -> None:
+    gone = asyncio.Event()
+
+    async def locked(_: Seen, peer: Peer) -> None:
+        await peer.answer(401)
+        gone.set()
+
+    script = Standing(resumed(NEWS, retry=1), locked, resumed(NEWS, retry=1))
+    async with reached(script) as (run, server), asyncio.TaskGroup() as group:
+        listening = group.create_task(run.link.listen())
+        await gone.wait()
+        await asyncio.sleep(0.4)
+        assert len(server.of("GET")) == 2
+        await run.ask()
+        await listening
+        assert len(server.of("GET")) == 4
+    assert "waits for the next message" in caplog.text
+
+
+async def test_a_message_of_the_host_ends_the_wait_for_the_standing_stream() -> None:
+    class Unlucky(Clock):
+        def chance(self) -> float:
+            return 1.0
+
+    async def drop(_: Seen, peer: Peer) -> None:
+        await peer.reset()
+
+    script = Standing(*[drop] * 6, resumed(NEWS, retry=1))
+    async with ScriptedServer(script) as server, opened(server.url) as run, asyncio.TaskGroup() as group:
+        run.link._clock = Unlucky()
+        listening = group.create_task(run.link.listen())
+        loop = asyncio.get_running_loop()
+        for count in range(1, 7):  # by itself it would wait for a minute and more
+            await server.until(count, "GET")
+            started = loop.time()
+            await run.ask()
+            await server.until(count + 1, "GET")
+            assert loop.time() - started < 1.5
+        await listening
+
+
+async def test_a_message_of_the_host_does_not_shorten_what_the_server_asked_for() -> None:
+    script = Standing(resumed(NEWS, retry=700))
+    async with reached(script) as (run, server), asyncio.TaskGroup() as group:
+        listening = group.create_task(run.link.listen())
+        await run.delivered.until(1)
+        started = asyncio.get_running_loop().time()
+        await run.ask()
+        await listening
+        assert asyncio.get_running_loop().time() - started >= 0.65
+        assert len(server.of("GET")) == 2
+
+
+# --- Sleep and wake --------------------------------------------------------------------------------------------------
+
+SLEPT = Wake("nothing ran here for about 3600 s", is_doubtful=True)
+MOVED = Wake("the network addresses of this machine changed", is_doubtful=False)
+
+
+class Sleeper(Wakefulness):
+    """A machine that sleeps when a test says so."""
+
+    def wake(self, wake: Wake) -> None:
+        for told in list(self._watching.values()):
+            told(wake)
+
+
+@asynccontextmanager
+async def asleep(script: Script) -> AsyncIterator[tuple[Opened, ScriptedServer, Sleeper]]:
+    async with reached(script) as (run, server):
+        sleeper = run.link._wakefulness = Sleeper()
+        yield run, server, sleeper
+
+
+async def stands(seen: Seen, peer: Peer) -> None:
+    """A stream on which the server says one thing, and then nothing until it is left."""
+    await peer.events()
+    await peer.event(progress(int(seen.header("last-event-id") or "0") + 1), identifier="1")
+    await peer.gone()
+    await peer.hang_up()
+
+
+async def test_on_waking_up_the_standing_stream_is_opened_anew_at_once() -> None:
+    async with asleep(Standing(stands, resumed(NEWS))) as (run, server, sleeper), asyncio.TaskGroup() as group:
+        listening = group.create_task(run.link.listen())
+        await run.delivered.until(1)
+        started = asyncio.get_running_loop().time()
+        sleeper.wake(SLEPT)
+        await server.until(2, "GET")
+        assert asyncio.get_running_loop().time() - started < 1
+        await listening
+    assert [seen.header("last-event-id") for seen in server.of("GET")][:2] == [None, "1"]
+
+
+async def test_a_new_address_leaves_a_stream_alone_that_stands() -> None:
+    async with asleep(Standing(stands)) as (run, server, sleeper), asyncio.TaskGroup() as group:
+        listening = group.create_task(run.link.listen())
+        await run.delivered.until(1)
+        sleeper.wake(MOVED)
+        await run.ask()
+        assert len(server.of("GET")) == 1
+        listening.cancel()
+
+
+async def test_on_waking_up_an_answer_is_taken_up_again_on_another_connection() -> None:
+    async def silent(peer: Peer) -> None:
+        await peer.event(progress(1))
+        await peer.gone()
+        await peer.hang_up()
+
+    script = Resumable(resumed(ANSWER), ending=silent)
+    async with asleep(script) as (run, server, sleeper), asyncio.TaskGroup() as group:
+        asked = group.create_task(run.ask())
+        await run.delivered.until(1)
+        sleeper.wake(SLEPT)
+        assert (await asked).doc == ANSWER
+        assert server.of("GET")[0].header("last-event-id") == "call-2-1"
+
+
+async def test_on_waking_up_a_call_that_cannot_be_taken_up_again_goes_on() -> None:
+    async def slow(seen: Seen, peer: Peer) -> None:
+        await peer.events()
+        await peer.event(progress(1))
+        await awake.wait()
+        await peer.result(seen) if not peer.chunked else await peer.event(ANSWER)
+
+    awake = asyncio.Event()
+    async with asleep(posting(slow)) as (run, server, sleeper), asyncio.TaskGroup() as group:
+        asked = group.create_task(run.ask())
+        await run.delivered.until(1)
+        sleeper.wake(SLEPT)
+        awake.set()
+        await asked
+        assert len(server.seen) == 1
+
+
+async def test_on_waking_up_a_wait_is_over() -> None:
+    async def drop(_: Seen, peer: Peer) -> None:
+        await peer.reset()
+
+    class Unlucky(Clock):
+        def chance(self) -> float:
+            return 1.0
+
+    async with asleep(Standing(*[drop] * 7)) as (run, server, sleeper), asyncio.TaskGroup() as group:
+        run.link._clock = Unlucky()
+        listening = group.create_task(run.link.listen())
+        loop = asyncio.get_running_loop()
+        for count in range(1, 8):
+            await server.until(count, "GET")
+            started = loop.time()
+            while len(server.of("GET")) == count:
+                sleeper.wake(MOVED)
+                await asyncio.sleep(0.01)
+            assert loop.time() - started < 1.5
+        await listening
+
+
+async def test_nobody_looks_around_while_nothing_stands() -> None:
+    async with asleep(posting(in_json)) as (run, _, sleeper):
+        await run.ask()
+        await run.link.listen()
+        assert not sleeper._watching
 
 
 async def test_a_standing_stream_that_breaks_is_opened_again(clock: QuickClock) -> None:
@@ -999,6 +1289,59 @@ async def test_closing_ends_the_wait_for_a_standing_stream() -> None:
         async with asyncio.timeout(2):
             await run.link.close()
             await task
+
+
+# --- Bounds ----------------------------------------------------------------------------------------------------------
+
+
+def _bomb(size: int) -> bytes:
+    packer = zlib.compressobj(9, zlib.DEFLATED, zlib.MAX_WBITS | 16)
+    piece = b"x" * (1 << 20)
+    parts = [packer.compress(b"data: ")]
+    parts += [packer.compress(piece) for _ in range(size >> 20)]
+    return b"".join([*parts, packer.flush()])
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "text/event-stream"])
+async def test_a_small_body_that_unfolds_to_a_large_one_is_refused_in_bounded_memory(content_type: str) -> None:
+    bomb = _bomb(200 << 20)
+    assert len(bomb) < 1 << 20
+    script = answer_with(200, bomb, content_type, headers={"Content-Encoding": "gzip"})
+    async with reached(script) as (run, _):
+        tracemalloc.start()
+        try:
+            fault = await run.fault()
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    assert type(fault) is TooLarge
+    assert fault.may_have_run
+    assert "--max-message-size" in fault.hint
+    assert peak < 16 << 20
+
+
+@pytest.mark.parametrize("line", [b"data: ", b": ", b"id: ", b"unknown"])
+async def test_a_line_without_an_end_is_refused_when_the_limit_is_met(line: bytes) -> None:
+    async def endless(_: Seen, peer: Peer) -> None:
+        await peer.events()
+        await peer.chunk(line)
+        for _at in range(1000):
+            await peer.chunk(b"x" * 65536)
+
+    async with reached(endless) as (run, _):
+        fault = await run.fault()
+    assert type(fault) is TooLarge
+    assert "--max-message-size" in fault.hint
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "text/event-stream"])
+async def test_json_that_is_nested_too_deeply_is_one_clear_error(content_type: str) -> None:
+    deep = b'{"jsonrpc":"2.0","id":2,"result":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    body = deep if content_type == "application/json" else encode_event(deep)
+    async with reached(answer_with(200, body, content_type)) as (run, _):
+        fault = await run.fault()
+        assert type(fault) is PeerBroke
+        assert "nested too deeply" in str(fault)
 
 
 # --- The end ---------------------------------------------------------------------------------------------------------

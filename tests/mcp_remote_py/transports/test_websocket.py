@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Literal
@@ -30,8 +30,12 @@ from mcp_remote_py.core.errors import (
     Unreachable,
 )
 from mcp_remote_py.core.message import Message, notification, request, result
+from mcp_remote_py.core.wakeups import Wake
 from mcp_remote_py.credentials import Fixed
+from mcp_remote_py.net.wakefulness import Told, Wakefulness
 from mcp_remote_py.settings import Limits, Target, Timeouts, Tls
+from mcp_remote_py.transports import doubt
+from mcp_remote_py.transports.clock import Clock
 from mcp_remote_py.transports.reach import Reach
 from mcp_remote_py.transports.websocket import WebSocket
 from tests.support.certificates import authority, server_context, trusting
@@ -235,6 +239,19 @@ async def test_a_server_that_hangs_up_during_the_handshake_is_unreachable(way: s
     assert type(fault) is Unreachable
 
 
+@pytest.mark.parametrize("head", [b"X: y\r\n" * 1000, b"X: " + b"y" * 100_000 + b"\r\n"])
+async def test_a_head_without_measure_is_refused(head: bytes) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.raw(b"HTTP/1.1 101 Switching Protocols\r\n" + head + b"\r\n")
+        await peer.silence()
+
+    async with ScriptedServer(raw=script) as server:
+        fault = await refused(a_link(server.url))
+    assert type(fault) is TooLarge
+    assert "headers" in str(fault)
+
+
 @pytest.mark.parametrize("garbage", [b"SSH-2.0-OpenSSH_9.6\r\n\r\n", b"HTTP/1.1 101 Fine\r\n\r\n"])
 async def test_a_server_that_speaks_something_else_breaks_the_handshake(garbage: bytes) -> None:
     async def other(peer: Peer) -> None:
@@ -350,12 +367,142 @@ async def test_a_slow_reader_slows_the_server_and_loses_nothing() -> None:
     assert [message.id for message, _ in delivered.items] == list(range(count))
 
 
-async def test_a_server_that_is_too_busy_for_a_pong_is_not_cut_off() -> None:
-    async with serving() as (url, _):
-        link = a_link(url)
-        async with opened(link):
-            assert link._socket is not None
-            assert (link._socket.ping_interval, link._socket.ping_timeout) == (20, None)
+# --- Whether anybody is there ----------------------------------------------------------------------------------------
+
+SLEPT = Wake("nothing ran here for about 3600 s", is_doubtful=True)
+
+
+class Sleeper(Wakefulness):
+    """A machine that looks around, or sleeps, when a test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.watched = asyncio.Event()
+
+    @contextmanager
+    def watching(self, told: Told) -> Iterator[None]:
+        self.watched.set()
+        with super().watching(told):
+            yield
+
+    def look(self, wake: Wake | None = None) -> None:
+        for told in list(self._watching.values()):
+            told(wake)
+
+
+@asynccontextmanager
+async def watched(
+    handler: Handler,
+) -> AsyncIterator[tuple[WebSocket, Delivered, Sleeper, Server, asyncio.Task[Fault]]]:
+    """A link that is listened to."""
+    async with serving(handler) as (url, server), asyncio.TaskGroup() as group:
+        link, sleeper = a_link(url), Sleeper()
+        link._wakefulness = sleeper
+        async with opened(link) as delivered:
+            task = group.create_task(listened(link))
+            await sleeper.watched.wait()
+            yield link, delivered, sleeper, server, task
+
+
+def silently(link: WebSocket) -> None:
+    """From now on nothing that comes in is heard, as if the cable were cut."""
+    assert link._socket is not None
+    link._socket.transport.pause_reading()
+
+
+class Turned(Clock):
+    """A clock that a test turns."""
+
+    def __init__(self) -> None:
+        self.time = super().now()
+
+    def now(self) -> float:
+        return self.time
+
+
+class Pings:
+    """Counts the Ping frames that the link sends."""
+
+    def __init__(self, link: WebSocket, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count = 0
+        assert link._socket is not None
+        send = link._socket.ping_now
+
+        def counted() -> None:
+            self.count += 1
+            send()
+
+        monkeypatch.setattr(link._socket, "ping_now", counted)
+
+
+async def test_a_silent_pipe_is_pinged_and_a_missing_pong_ends_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with watched(stay) as (link, _, sleeper, _, task):
+        pings, clock = Pings(link, monkeypatch), Turned()
+        link._clock = clock
+        silently(link)
+        for _ in range(20):
+            clock.time += 15
+            sleeper.look()
+        assert pings.count == 10
+        assert not task.done()
+        await link.send(CALL)
+    assert caplog.text.count("has not answered a ping") == 1
+
+
+async def test_a_pipe_with_traffic_is_not_pinged(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def echo(socket: ServerConnection) -> None:
+        async for _ in socket:
+            await socket.send(NEWS.raw, text=True)
+
+    async with watched(echo) as (link, delivered, sleeper, _, _):
+        pings, clock = Pings(link, monkeypatch), Turned()
+        link._clock = clock
+        for at in range(1, 10):
+            clock.time += 15
+            await link.send(CALL)
+            await delivered.until(at)
+            sleeper.look()
+        assert pings.count == 0
+
+
+async def test_a_pipe_that_is_alive_after_waking_up_is_kept() -> None:
+    async def echo(socket: ServerConnection) -> None:
+        async for _ in socket:
+            await socket.send(NEWS.raw, text=True)
+
+    async with watched(echo) as (link, delivered, sleeper, server, task):
+        sleeper.look(SLEPT)
+        await link.send(CALL)
+        await delivered.until(1)
+        assert not task.done()
+        assert len(server.connections) == 1
+
+
+async def test_a_pipe_that_is_dead_after_waking_up_is_left_and_nothing_is_sent_into_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(doubt, "ANSWER_SECONDS", 0.2)
+    async with watched(stay) as (link, _, sleeper, _, task):
+        silently(link)
+        sleeper.look(SLEPT)
+        with pytest.raises(Interrupted) as caught:
+            await link.send(CALL)
+        assert not caught.value.may_have_run
+        fault = await task
+    assert type(fault) is Interrupted
+    assert "slept or moved" in str(fault)
+
+
+async def test_a_silent_pipe_is_kept_after_waking_up_while_a_call_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doubt, "ANSWER_SECONDS", 0.05)
+    async with watched(stay) as (link, _, sleeper, _, task):
+        await link.send(CALL)
+        silently(link)
+        sleeper.look(SLEPT)
+        await asyncio.sleep(0.3)
+        assert not task.done()
 
 
 # --- The end ---------------------------------------------------------------------------------------------------------

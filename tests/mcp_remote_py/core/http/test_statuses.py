@@ -20,11 +20,25 @@ def test_a_4xx_refuses_and_the_call_never_ran(status: int) -> None:
     assert fault.hint
 
 
-@pytest.mark.parametrize(("status", "may_have_run"), [(500, True), (502, True), (503, False), (504, True), (599, True)])
-def test_a_5xx_leaves_open_whether_it_ran_but_for_503(status: int, may_have_run: bool) -> None:
+@pytest.mark.parametrize("status", [500, 502, 503, 504, 599])
+def test_a_5xx_leaves_open_whether_it_ran(status: int) -> None:
     fault = fault_of(Reply(HOST, status), with_token=False)
     assert type(fault) is Refused
-    assert fault.may_have_run is may_have_run
+    assert fault.may_have_run is True
+
+
+def test_a_503_that_says_when_to_come_back_never_ran() -> None:
+    fault = fault_of(Reply(HOST, 503, retry_after="3"), with_token=False)
+    assert (fault.may_have_run, fault.retry_after) == (False, 3.0)
+
+
+@pytest.mark.parametrize(("status", "mends"), [(400, False), (403, False), (404, False), (407, False), (429, True)])
+@pytest.mark.parametrize(
+    ("server_status", "passes"), [(500, False), (501, False), (502, True), (503, True), (504, True)]
+)
+def test_what_passes_by_itself(status: int, mends: bool, server_status: int, passes: bool) -> None:
+    assert fault_of(Reply(HOST, status), with_token=False).mends is mends
+    assert fault_of(Reply(HOST, server_status), with_token=False).mends is passes
 
 
 def test_a_401_tells_a_missing_token_from_a_refused_one() -> None:
