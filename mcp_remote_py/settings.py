@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from mcp_remote_py.core.credentials import Source
+from mcp_remote_py.core.oauth.preferences import Preferences
 
 Strategy = Literal["http-first", "sse-first", "http-only", "sse-only", "ws-only"]
 Wire = Literal["http", "sse", "ws"]
@@ -177,6 +178,32 @@ class Shaping(NamedTuple):
     """Bytes of a result that the host takes."""
 
 
+class SignIn(NamedTuple):
+    """How to sign in (OAuth), should the server ask for it and no `Authorization` be configured."""
+
+    preferences: Preferences = Preferences()
+    browser: bool = True
+    """Whether a browser may be opened here; else the URL is shown, and the redirect URL is taken from a person."""
+    callback_host: str = "localhost"
+    """The host in the redirect URI. We listen on the loopback addresses, whatever it is."""
+    callback_port: int | None = None
+    """None: derived from the server's URL, as mcp-remote does."""
+    callback_path: str = "/oauth/callback"
+    success_url: str | None = None
+    """Where the browser is sent after a sign-in, instead of being shown our page."""
+    timeout: float = 300.0
+    """Seconds that one sign-in may take."""
+    private_key: str | None = None
+    """The PEM text of the key for `private_key_jwt`."""
+    assertion_file: str | None = None
+    """The file with the platform's JWT for `--grant jwt-bearer`, read anew for each use."""
+    token_store: Literal["file", "keyring", "memory"] = "file"  # noqa: S105  (a place, no secret)
+    private_hosts: tuple[str, ...] = ()
+    """Hosts of an authorization server inside a private network, although the MCP server is public."""
+    mcp_remote_home: str = ""
+    """The folder with what mcp-remote keeps, whose tokens are taken over once; empty: none."""
+
+
 class Logging(NamedTuple):
     """What is said to people, and where."""
 
@@ -200,6 +227,7 @@ class Settings(NamedTuple):
     limits: Limits = Limits()
     logging: Logging = Logging()
     shaping: Shaping = Shaping()
+    sign_in: SignIn = SignIn()
     home: str = ""
     """The folder for what is remembered from one run to the next."""
     cache: bool = True

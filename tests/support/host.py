@@ -37,11 +37,10 @@ def clean_environment(**extra: str) -> dict[str, str]:
     return {name: os.environ[name] for name in keep if name in os.environ} | extra
 
 
-class Host:
-    """One running bridge. `heard` has every line of its stdout, `log` its stderr."""
+class Speaker:
+    """A host's side of a bridge. `heard` has every line that the bridge said, `log` what it wrote to stderr."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self.process = process
+    def __init__(self) -> None:
         self.heard: list[bytes] = []
         self.log = b""
         self._lines: asyncio.Queue[bytes | None] = asyncio.Queue()
@@ -50,32 +49,28 @@ class Host:
         """Requests and notifications of the server."""
         self._count = 0
 
-    async def _read_stdout(self) -> None:
-        assert self.process.stdout is not None
-        while line := await self.process.stdout.readline():
-            self.heard.append(line)
-            doc = json.loads(line)
-            waiting = None
-            if isinstance(doc, dict) and "method" not in doc:
-                waiting = self._waiting.pop(json.dumps(doc.get("id")), None)
-            elif isinstance(doc, dict):
-                self.asked.put_nowait(doc)
-            if waiting is not None:
-                waiting.set_result(doc)
-            else:
-                self._lines.put_nowait(line)
+    async def _read(self, reader: asyncio.StreamReader) -> None:
+        while line := await reader.readline():
+            self._hear(line)
         self._lines.put_nowait(None)
         for future in self._waiting.values():
             future.cancel()
 
-    async def _read_stderr(self) -> None:
-        assert self.process.stderr is not None
-        while chunk := await self.process.stderr.read(65536):
-            self.log += chunk
+    def _hear(self, line: bytes) -> None:
+        self.heard.append(line)
+        doc = json.loads(line)
+        waiting = None
+        if isinstance(doc, dict) and "method" not in doc:
+            waiting = self._waiting.pop(json.dumps(doc.get("id")), None)
+        elif isinstance(doc, dict):
+            self.asked.put_nowait(doc)
+        if waiting is None:
+            self._lines.put_nowait(line)
+        elif not waiting.done():
+            waiting.set_result(doc)
 
     def write(self, raw: bytes) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(raw)
+        raise NotImplementedError
 
     def send(self, doc: object) -> None:
         self.write(json.dumps(doc, ensure_ascii=False).encode() + b"\n")
@@ -109,6 +104,27 @@ class Host:
         if "result" in answer:
             self.send({"jsonrpc": "2.0", "method": "notifications/initialized"})
         return answer
+
+
+class Host(Speaker):
+    """One running bridge, a process of its own."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        super().__init__()
+        self.process = process
+
+    async def _read_stdout(self) -> None:
+        assert self.process.stdout is not None
+        await self._read(self.process.stdout)
+
+    async def _read_stderr(self) -> None:
+        assert self.process.stderr is not None
+        while chunk := await self.process.stderr.read(65536):
+            self.log += chunk
+
+    def write(self, raw: bytes) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(raw)
 
     async def end(self) -> int:
         """Close its input and wait for it to go; returns the exit code."""
