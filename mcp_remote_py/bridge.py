@@ -16,17 +16,33 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from mcp_remote_py import __version__
+from mcp_remote_py.auth.signed_in import SignedIn
 from mcp_remote_py.core import message as msg
-from mcp_remote_py.core.commands import Arm, Command, Dial, Disarm, Drop, Keep, Listen, Note, Timer, ToClient, ToServer
-from mcp_remote_py.core.errors import Fault, OwnMistake, PeerBroke, TimedOut, Unreachable, as_error
+from mcp_remote_py.core.calls import CANCELLED, GREET
+from mcp_remote_py.core.commands import (
+    Arm,
+    Command,
+    Dial,
+    Disarm,
+    Drop,
+    Keep,
+    Listen,
+    Note,
+    SignIn,
+    Timer,
+    ToClient,
+    ToServer,
+)
+from mcp_remote_py.core.errors import Asked, Fault, OwnMistake, PeerBroke, TimedOut, Unreachable, as_error
 from mcp_remote_py.core.framing import Oversize
 from mcp_remote_py.core.link import Link
 from mcp_remote_py.core.message import Batch, Invalid, Key, Kind, Message, key_of
 from mcp_remote_py.core.patience import Patience
 from mcp_remote_py.core.redact import Redactor, printable
-from mcp_remote_py.core.relay import CANCELLED, GREET, INITIALIZE, Relay
+from mcp_remote_py.core.relay import Relay
 from mcp_remote_py.core.retries import Policy
-from mcp_remote_py.credentials import open_credentials
+from mcp_remote_py.core.session import INITIALIZE
+from mcp_remote_py.credentials import Credentials, open_credentials
 from mcp_remote_py.lifetime import Lifetime
 from mcp_remote_py.log import BODIES, LogHandler, excerpt
 from mcp_remote_py.settings import Settings, Shaping, Timeouts
@@ -34,6 +50,7 @@ from mcp_remote_py.snapshot import Counters, Request
 from mcp_remote_py.stdio import LineReader, Lines, LineWriter
 
 if TYPE_CHECKING:
+    from mcp_remote_py.auth.performer import Invitation
     from mcp_remote_py.core.shaping import Chain, Step
     from mcp_remote_py.net.cookies import Jars
     from mcp_remote_py.trace import Trace
@@ -79,7 +96,9 @@ class Bridge:
             message_limit=settings.limits.message,
             policy=Policy(settings.timeouts.hold, settings.timeouts.greet_after, _chance, __version__, settings.cache),
         )
-        self._credentials = open_credentials(settings.credentials, redactor.learn)
+        given = open_credentials(settings.credentials, redactor.learn)
+        self._signed_in = None if given.with_authorization else SignedIn(settings, given, redactor.learn, self._show)
+        self._credentials: Credentials = self._signed_in or given
         self._recalled = False
         self._keeping: asyncio.TimerHandle | None = None
         self._jars: Jars = {}
@@ -133,7 +152,7 @@ class Bridge:
             counters.from_host = counters.from_host.more(len(line))
             _log_body("host", line)
             try:
-                message = msg.parse(line)
+                message = msg.parse(line, self._settings.limits.depth)
             except Invalid as invalid:
                 if self._trace is not None:
                     self._trace.from_host(line, self._relay.wire)
@@ -195,8 +214,8 @@ class Bridge:
                         self._to_host_by(self._chain, raw)
                 case ToServer(message, exchange, urgent):
                     self._to_server(message, exchange, urgent=urgent)
-                case Note() | Keep():
-                    self._note(command)
+                case Note() | Keep() | SignIn():
+                    self._attend_to(command)
                 case Dial(wire):
                     self._counters.dials += 1
                     self._hang_up()  # at once: the old link must not have a word in the opening of the new one
@@ -228,7 +247,7 @@ class Bridge:
     def _to_host_by(self, chain: Chain, raw: bytes) -> None:
         try:
             known = self._passing_message if raw is self._passing else None
-            steps = chain.to_host(known or msg.parse(raw))
+            steps = chain.to_host(known or msg.parse(raw, self._settings.limits.depth))
         except Exception as defect:  # noqa: BLE001  what should have been hidden must not slip through for a defect
             fault = self._not_shaped(defect)
             identifier, is_answer = msg.id_in_fragment(raw[: 64 * 1024], raw[-4 * 1024 :])
@@ -457,6 +476,23 @@ class Bridge:
             self._listening.cancel()
             self._listening = None
 
+    # --- A person who signs in ---------------------------------------------------------------------------------
+
+    async def _sign_in(self, asked: Asked) -> None:
+        fault: Fault | None = None
+        try:
+            if self._signed_in is None:
+                raise OwnMistake("a sign-in was asked for although a token is configured", may_have_run=False)
+            await self._signed_in.sign_in(asked)
+        except Fault as trouble:
+            fault = self._clean(trouble)
+        except Exception as defect:  # noqa: BLE001  as for an exchange: whoever waits for it is answered
+            fault = self._own_mistake(defect)
+        self._perform(self._relay.signed_in() if fault is None else self._relay.sign_in_failed(fault))
+
+    def _show(self, invitation: Invitation) -> None:
+        self._perform(self._relay.show_sign_in(invitation.url, invitation.text, opened=invitation.opened))
+
     # --- What is remembered ------------------------------------------------------------------------------------
 
     async def _recall(self) -> None:
@@ -485,9 +521,11 @@ class Bridge:
             self._disarm(name)
             self._ring(name)
 
-    def _note(self, command: Note | Keep) -> None:
+    def _attend_to(self, command: Note | Keep | SignIn) -> None:
         if isinstance(command, Keep):
             self._keep_soon()
+        elif isinstance(command, SignIn):
+            self._spawn(self._sign_in(command.asked))
         else:
             _LOG.log(getattr(logging, command.level.upper()), "%s", command.text)
 

@@ -1,6 +1,6 @@
 """The console script `mcp-remote-py`: argument vector in, exit code out. No policy; sub-commands are imported on use.
 
-Exit codes: 0 done; 2 the configuration cannot work; 1 `demo` failed; 128 + n ended at once by a second signal.
+Exit codes: 0 done; 2 the configuration cannot work; 1 a command failed; 128 + n ended at once by a second signal.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from mcp_remote_py.core.options import Given
 from mcp_remote_py.core.redact import Redactor
 from mcp_remote_py.credential_settings import BASIC_PASSWORD
 from mcp_remote_py.lifetime import leave_quietly
-from mcp_remote_py.option_table import OPTIONS, PREFIX
+from mcp_remote_py.option_row import PREFIX
+from mcp_remote_py.option_table import OPTIONS
 from mcp_remote_py.settings import Settings, Tls
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ PROGRAM = "mcp-remote-py"
 COMMANDS = {
     "demo": "start a server and carry real calls to it over all three transports",
     "replay": "answer a host from a file that --trace wrote",
+    "login": "sign in to a server now, instead of at its first call",
+    "logout": "revoke and forget the tokens of a server, or of all (--all)",
+    "auth": "`auth status` shows who is signed in where; never a token",
 }
 
 
@@ -61,7 +65,17 @@ def _command(name: str, arguments: list[str]) -> int:
         from mcp_remote_py import replay
 
         return replay.main(arguments)
+    if name in ("login", "logout", "auth"):
+        from mcp_remote_py.auth import accounts
+
+        return accounts.main(name, arguments, _read_usable, _redactor)
     raise ConfigError(f"no such command: {name}")
+
+
+def _read_usable(arguments: list[str]) -> Settings | None:
+    """Read the settings of a command that takes the options of the bridge."""
+    configured = read_settings(arguments, os.environ)
+    return None if configured is None else with_usable_files(configured)
 
 
 def run_bridge(configured: Settings) -> int:
@@ -200,13 +214,15 @@ def _read_line(arguments: list[str]) -> _Line | None:
             raise ConfigError(parser.unknown(carried.unknown[0]))
         line = _Line(carried.given, tuple(carried.notes), tuple(carried.secrets), tuple(carried.unverified))
         words = carried.words
-    notes = _check_words(words)
+    _check_words(words)
     if words:
         line.given.setdefault("url", []).append(("the URL", words[0]))
+    if len(words) == 2:  # as mcp-remote has it
+        line.given.setdefault("callback_port", []).insert(0, ("the port", words[1]))
     urls = line.given.get("url", [])
     if len(urls) > 1:
         raise ConfigError(f"{urls[0][0]} and {urls[1][0]} both name a server: one URL is enough.")
-    return line._replace(notes=(*line.notes, *notes))
+    return line
 
 
 def _read_file(given: Given, environ: Mapping[str, str]) -> tuple[Given, tuple[str, ...], str]:
@@ -233,10 +249,10 @@ def _misspelt(resolved: options.Resolved, environ: Mapping[str, str]) -> list[st
     return options.misspelt(OPTIONS, PREFIX, environ, (BASIC_PASSWORD, *filter(None, named)))
 
 
-def _check_words(words: list[str]) -> list[str]:
-    """Recognise what people who come from `npx mcp-remote` leave in place, or forget to quote. Returns notes."""
+def _check_words(words: list[str]) -> None:
+    """Recognise what people who come from `npx mcp-remote` leave in place, or forget to quote."""
     if not words or (len(words) == 1 and "://" in words[0]):
-        return []
+        return
     from mcp_remote_py import compat
 
     compat.check_words(words)
@@ -244,15 +260,13 @@ def _check_words(words: list[str]) -> list[str]:
     if guess and "://" not in words[0]:
         raise ConfigError(f"{words[0]!r} is no URL.{guess}")
     if len(words) == 1:
-        return []
+        return
     if words[1].lower() in ("bearer", "basic", "token"):
         raise ConfigError(
             f'{words[1]!r} stands alone. Quote the whole header: --header "Authorization: {words[1]} ..."'
         )
     if len(words) == 2 and words[1].isdecimal():
-        return [
-            f"The second argument ({words[1]}) is the port for a browser's answer in mcp-remote; nothing here needs it."
-        ]
+        return
     if "://" in words[1]:
         raise ConfigError(f"{words[1]!r}: one URL is enough.")
     raise ConfigError(  # the word is not shown: it may be a token that lost its quotes
@@ -265,7 +279,9 @@ def _parser() -> Parser:
     parser = Parser(
         OPTIONS,
         prog=PROGRAM,
-        usage=f"{PROGRAM} URL [options]\n       {PROGRAM} demo\n       {PROGRAM} replay FILE",
+        usage=f"{PROGRAM} URL [options]\n       {PROGRAM} login URL [options]\n"
+        f"       {PROGRAM} logout URL|--all [options]\n       {PROGRAM} auth status [URL] [--json] [options]\n"
+        f"       {PROGRAM} demo\n       {PROGRAM} replay FILE",
         description="Carries MCP messages between a host on stdin and stdout and a remote MCP server.",
         epilog="commands: "
         + "; ".join(f"{name}: {text}" for name, text in COMMANDS.items())

@@ -20,11 +20,6 @@ from mcp_remote_py.core.options import Given
 from mcp_remote_py.option_table import OPTIONS
 from mcp_remote_py.peer_flags import CARRYING, OURS_SERVING, SERVING, Line, Part, is_peer, is_url, plain, split
 
-_SIGN_IN = "belongs to signing in with a browser, which this version does not do: give it a token (MCP_AUTH_TOKEN)"
-_FETCHING = (
-    "belongs to fetching a token (OAuth client credentials), which this version does not do: --bearer-command runs a "
-    "command that prints one"
-)
 _VERSION = "is not needed: the host's own protocol version is passed through. Leave it out"
 
 NPX_LEFTOVER = "Remove what is left of `npx -y mcp-remote` from the args: they begin with the URL."
@@ -32,22 +27,6 @@ _RUNNERS = ("npx", "uvx", "uv", "node", "python", "python3", "docker", "bunx", "
 """Programs that start a local server: whoever names one does not mean a remote one."""
 
 REFUSED: dict[str, str] = {
-    "authsuccessurl": _SIGN_IN,
-    "authorizeparam": _SIGN_IN,
-    "callbackpath": _SIGN_IN,
-    "clientcredentials": _FETCHING,
-    "clientmetadataurl": _SIGN_IN,
-    "devicecode": _SIGN_IN,
-    "disableresourceparameter": _SIGN_IN,
-    "host": _SIGN_IN,
-    "resource": _SIGN_IN,
-    "staticoauthclientinfo": _SIGN_IN,
-    "staticoauthclientmetadata": _SIGN_IN,
-    "tokenendpoint": _FETCHING,
-    "useidtoken": _SIGN_IN,
-    "clientid": _FETCHING,
-    "clientsecret": _FETCHING,
-    "tokenurl": _FETCHING,
     "digest": "is not offered (HTTP Digest): use a token or --basic where the server takes one",
     "protocolversion": _VERSION,
 }
@@ -134,17 +113,17 @@ def _theirs(part: Part, found: Carried) -> None:
     if not part.is_known or (CARRYING.get(name) == "" and part.text == "false"):
         return
     if name in REFUSED:
-        program = "mcp-remote flag" if name in _OF_MCP_REMOTE else "flag"
-        found.refused.append(f"The {program} {part.flag} {REFUSED[name]}.")
+        found.refused.append(f"The flag {part.flag} {REFUSED[name]}.")
     elif name in ("-y", "yes"):
         found.refused.append(f"{part.flag} belongs to npx. {NPX_LEFTOVER}")
-    elif special is not None and CARRYING[name] in ("1", "2") and len(part.texts) < int(CARRYING[name]):
+    elif special is not None and len(part.texts) < _LEAST.get(CARRYING.get(name, "1"), 0):
         found.refused.append(_missing(part))
     elif special is not None:
         special(part, found)
 
 
-_OF_MCP_REMOTE = frozenset(REFUSED) - {"clientid", "clientsecret", "tokenurl", "digest", "protocolversion"}
+_LEAST = {"1": 1, "2": 2}
+"""How many words must follow a flag."""
 
 
 def _add(found: Carried, name: str, part: Part, text: str) -> None:
@@ -189,9 +168,14 @@ def _no_verify(part: Part, found: Carried) -> None:
     found.unverified.append(part.flag)
 
 
-def _auth_timeout(part: Part, found: Carried) -> None:
-    options.seconds(part.text, part.flag)
-    found.notes.append(f"{part.flag} limits signing in with a browser, which this version does not do: no effect.")
+def _callback_host(part: Part, found: Carried) -> None:
+    _add(found, "callback_host", part, part.text)
+
+
+def _token_url(part: Part, found: Carried) -> None:
+    """mcp-proxy's --client-id, --client-secret and --token-url: a token without a person."""
+    _add(found, "token_endpoint", part, part.text)
+    _add(found, "client_credentials", part, "1")
 
 
 def _protocol(part: Part, found: Carried) -> None:
@@ -211,7 +195,8 @@ _SPECIAL: dict[str, Callable[[Part, Carried], None]] = {
     "oauth2bearer": _token,
     "verifyssl": _verify,
     "noverifyssl": _no_verify,
-    "authtimeout": _auth_timeout,
+    "host": _callback_host,
+    "tokenurl": _token_url,
     "protocol": _protocol,
     "outputtransport": _nothing,
     "nodebug": _nothing,

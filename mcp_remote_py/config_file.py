@@ -28,6 +28,9 @@ _RIVALS: tuple[tuple[str, ...], ...] = (
     ("transport", "http_only", "sse_only", "ws_only"),
     ("token", "bearer_file", "bearer_command", "basic", "jwt_key_env", "jwt_key_file"),
     ("basic_password_env", "basic_password_file"),
+    ("client_id", "static_oauth_client_info"),
+    ("client_secret", "client_secret_env", "client_secret_file"),
+    ("grant", "client_credentials", "device_code"),
     ("log_level", "debug", "silent"),
     ("keep_alive", "ping_interval"),
 )

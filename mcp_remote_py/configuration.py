@@ -13,15 +13,18 @@ from mcp_remote_py.arguments import file_name
 from mcp_remote_py.core import options
 from mcp_remote_py.core.errors import ConfigError
 from mcp_remote_py.core.http import proxies
+from mcp_remote_py.core.http.headers import has
 from mcp_remote_py.core.http.origins import is_loopback, named_host
 from mcp_remote_py.core.options import Level, Resolved
 from mcp_remote_py.option_table import WAYS, is_old_timeout
 from mcp_remote_py.settings import (
+    Credentials,
     Limits,
     Logging,
     Network,
     Settings,
     Shaping,
+    SignIn,
     Strategy,
     Target,
     Timeouts,
@@ -29,9 +32,12 @@ from mcp_remote_py.settings import (
     TrustFile,
     Visibility,
 )
+from mcp_remote_py.sign_in_options import SIGN_IN_OPTIONS
 
 NO_URL = "No URL was given. Write: mcp-remote-py https://example.com/mcp   (or set MCP_REMOTE_URL; --help has the rest)"
 MODE, UNVERIFIED = "MCP_MODE", "NODE_TLS_REJECT_UNAUTHORIZED"
+MCP_REMOTE_HOME = "MCP_REMOTE_CONFIG_DIR"
+"""Where mcp-remote keeps its tokens, which are taken over."""
 SCHEMES = ("https", "http", "wss", "ws")
 PING_SECONDS = 30.0
 HEARTBEAT_SECONDS = 10.0
@@ -71,6 +77,7 @@ def build(resolved: Resolved, inputs: Inputs) -> Settings:
         ws_auth = "message" if credentials.has_token else "header"
     elif ws_auth == "message" and not credentials.has_token:
         raise ConfigError(f"{resolved.origins['ws_auth']}: message needs a token. Set MCP_AUTH_TOKEN.")
+    sign_in, of_sign_in, about_sign_in = _sign_in(resolved, inputs, credentials.settings)
     if is_old_timeout(resolved.texts.get("timeout", "")):
         notes.append(
             f"{resolved.origins['timeout']}: a bare number of 1000 or more is read as milliseconds, "
@@ -85,15 +92,18 @@ def build(resolved: Resolved, inputs: Inputs) -> Settings:
         timeouts=_timeouts(resolved),
         tls=_tls(resolved, inputs),
         network=_network(resolved, environ),
-        limits=Limits(values["max_message_size"], values["max_in_flight"]),
+        limits=Limits(
+            values["max_message_size"], values["max_in_flight"], values["max_header_size"], values["max_depth"]
+        ),
         logging=Logging(
             _log_level(resolved), values["log_file"], values["log_format"], values["log_bodies"], values["trace"]
         ),
         shaping=_shaping(values),
+        sign_in=sign_in,
         home=values["home"] or _usual_home(environ),
         cache=not values["no_cache"],
-        secrets=(*credentials.secrets, *_secrets_of_url(url), *_secrets_of_proxies(values, environ)),
-        notes=(*notes, *credentials.notes),
+        secrets=(*credentials.secrets, *of_sign_in, *_secrets_of_url(url), *_secrets_of_proxies(values, environ)),
+        notes=(*notes, *credentials.notes, *about_sign_in),
     )
 
 
@@ -102,6 +112,21 @@ def _log_level(resolved: Resolved) -> str:
     values, levels = resolved.values, resolved.levels
     asked = [(levels[name], word) for name, word in (("debug", "debug"), ("silent", "error")) if values[name]]
     return max([*asked, (levels["log_level"], str(values["log_level"]))], key=lambda pair: pair[0])[1]
+
+
+def _sign_in(
+    resolved: Resolved, inputs: Inputs, credentials: Credentials
+) -> tuple[SignIn, tuple[str, ...], tuple[str, ...]]:
+    """Return the settings, what is secret in them, and notes."""
+    home = os.path.expanduser(inputs.environ.get(MCP_REMOTE_HOME, "") or "~/.mcp-auth")
+    if all(resolved.levels[option.name] is Level.DEFAULT for option in SIGN_IN_OPTIONS):
+        return SignIn(mcp_remote_home=home), (), ()
+    from mcp_remote_py import sign_in_settings
+
+    in_file = credentials.header_file.headers if credentials.header_file else ()
+    with_token = credentials.authorization is not None or has((*credentials.headers, *in_file), "authorization")
+    built = sign_in_settings.build(resolved, inputs.environ, inputs.read_text, with_token=with_token)
+    return built.settings._replace(mcp_remote_home=home), built.secrets, built.notes
 
 
 def _shaping(values: Mapping[str, Any]) -> Shaping:
@@ -120,10 +145,11 @@ def _shaping(values: Mapping[str, Any]) -> Shaping:
 
 
 def _usual_home(environ: Mapping[str, str]) -> str:
-    """Where programs of this operating system keep what they remember."""
+    """Where programs of this operating system keep what they remember; on Windows not in AppData, of which the Claude
+    Desktop of the Store shows its children a copy that nobody else sees (docs/decisions/0006-sign-in.md)."""
     if sys.platform == "win32":
-        folder = environ.get("LOCALAPPDATA") or os.path.join("~", "AppData", "Local")
-    elif sys.platform == "darwin":
+        return os.path.join(os.path.expanduser("~"), ".mcp-remote-py")
+    if sys.platform == "darwin":
         folder = "~/Library/Application Support"
     else:
         folder = environ.get("XDG_STATE_HOME") or "~/.local/state"
@@ -146,6 +172,7 @@ def _timeouts(resolved: Resolved) -> Timeouts:
         drain=values["drain"] or 0.0,
         hold=values["hold"] or 0.0,
         greet_after=values["greet_after"],
+        reuse_idle=values["reuse_idle"] or 0.0,
     )
 
 

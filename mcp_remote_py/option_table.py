@@ -10,30 +10,18 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from typing import Any
 
 from mcp_remote_py.arguments import file_name
 from mcp_remote_py.core import options
 from mcp_remote_py.core.errors import ConfigError
-from mcp_remote_py.core.options import Option, Parser
+from mcp_remote_py.core.options import Option
+from mcp_remote_py.option_row import PREFIX, row, switch
+from mcp_remote_py.sign_in_options import SIGN_IN_OPTIONS
 
-PREFIX = "MCP_REMOTE_PY_"
 _WINDOWS = os.name == "nt"
 CONNECTION, CREDENTIALS, TRUST, NETWORK = "connection", "credentials", "certificates", "network"
 FILTERS, LIMITS, OUTPUT, CONFIGURATION = "filters", "limits", "output", "configuration"
 ALGORITHMS = ("HS256", "HS384", "HS512", "RS256", "ES256", "EdDSA")
-
-
-def _row(name: str, group: str, text: str, parse: Parser | None = None, metavar: str = "", **more: Any) -> Option:
-    if metavar == options.FILE:
-        parse = file_name
-    flags = more.pop("flags", None) or (f"--{name.replace('_', '-')}",)
-    variables = (f"{PREFIX}{name.upper()}", *more.pop("also", ()))
-    return Option(name, flags, text, group, parse, variables=more.pop("variables", variables), metavar=metavar, **more)
-
-
-def _switch(name: str, group: str, text: str, **more: Any) -> Option:
-    return _row(name, group, text, sets=True, default=False, **more)
 
 
 def _milliseconds_when_large(text: str, where: str) -> float | None:
@@ -85,7 +73,7 @@ OPTIONS: tuple[Option, ...] = (
         variables=("MCP_REMOTE_URL", f"{PREFIX}URL", "MCP_SERVER_URL", "SSE_URL"),
         metavar="URL",
     ),
-    _row(
+    row(
         "transport",
         CONNECTION,
         "which wire to speak: http-first (Streamable HTTP, else HTTP+SSE), sse-first, http-only, sse-only, ws-only; "
@@ -93,19 +81,19 @@ OPTIONS: tuple[Option, ...] = (
         options.one_of(*WAYS),
         "WAY",
     ),
-    _switch("http_only", CONNECTION, "short for --transport http-only", variables=()),
-    _switch("sse_only", CONNECTION, "short for --transport sse-only", variables=()),
-    _switch("ws_only", CONNECTION, "short for --transport ws-only", variables=()),
-    _row(
+    switch("http_only", CONNECTION, "short for --transport http-only", variables=()),
+    switch("sse_only", CONNECTION, "short for --transport sse-only", variables=()),
+    switch("ws_only", CONNECTION, "short for --transport ws-only", variables=()),
+    row(
         "ws_auth",
         CONNECTION,
         "how a WebSocket server gets the token: in the Authorization header, or as the first message",
         options.one_of("header", "message"),
         "header|message",
     ),
-    _switch("allow_http", CONNECTION, "allow http:// and ws:// to hosts other than this one (unencrypted)"),
+    switch("allow_http", CONNECTION, "allow http:// and ws:// to hosts other than this one (unencrypted)"),
     # --- Credentials
-    _row(
+    row(
         "header",
         CREDENTIALS,
         'a header for every request, "Name: value"; ${VAR} is replaced from the environment; may be repeated '
@@ -115,7 +103,7 @@ OPTIONS: tuple[Option, ...] = (
         repeats=True,
         secret=True,
     ),
-    _row(
+    row(
         "header_file",
         CREDENTIALS,
         "a file with one header per line, which keeps them out of the process list; # begins a comment; it is read "
@@ -123,7 +111,7 @@ OPTIONS: tuple[Option, ...] = (
         None,
         "FILE",
     ),
-    _row(
+    row(
         "token",
         CREDENTIALS,
         "a bearer token; as a flag it can be seen in the process list, so the variable is the better place",
@@ -133,8 +121,8 @@ OPTIONS: tuple[Option, ...] = (
         variables=("MCP_AUTH_TOKEN", "API_ACCESS_TOKEN", "MCP_AUTH"),
         secret=True,
     ),
-    _row("bearer_file", CREDENTIALS, "a file that holds a bearer token; read again when it changes", None, "FILE"),
-    _row(
+    row("bearer_file", CREDENTIALS, "a file that holds a bearer token; read again when it changes", None, "FILE"),
+    row(
         "bearer_command",
         CREDENTIALS,
         "a command that prints a bearer token, run without a shell; it is run again 30 s before the token's exp and "
@@ -142,7 +130,7 @@ OPTIONS: tuple[Option, ...] = (
         command,
         "COMMAND",
     ),
-    _row(
+    row(
         "bearer_command_timeout",
         CREDENTIALS,
         "how long the command may take (default 30s)",
@@ -150,7 +138,7 @@ OPTIONS: tuple[Option, ...] = (
         "TIME",
         default=30.0,
     ),
-    _row(
+    row(
         "basic",
         CREDENTIALS,
         f"a user name for HTTP Basic; the password is taken from {PREFIX}BASIC_PASSWORD or the two options below",
@@ -158,11 +146,11 @@ OPTIONS: tuple[Option, ...] = (
         "USER",
         also=(),
     ),
-    _row("basic_password_env", CREDENTIALS, "the variable that holds the password of --basic", None, "VAR"),
-    _row("basic_password_file", CREDENTIALS, "the file that holds the password of --basic", None, "FILE"),
-    _row("jwt_key_env", CREDENTIALS, "sign a JWT here: the variable that holds the key", None, "VAR"),
-    _row("jwt_key_file", CREDENTIALS, "sign a JWT here: the file that holds the key (a secret or PEM)", None, "FILE"),
-    _row(
+    row("basic_password_env", CREDENTIALS, "the variable that holds the password of --basic", None, "VAR"),
+    row("basic_password_file", CREDENTIALS, "the file that holds the password of --basic", None, "FILE"),
+    row("jwt_key_env", CREDENTIALS, "sign a JWT here: the variable that holds the key", None, "VAR"),
+    row("jwt_key_file", CREDENTIALS, "sign a JWT here: the file that holds the key (a secret or PEM)", None, "FILE"),
+    row(
         "jwt_alg",
         CREDENTIALS,
         f"how the JWT is signed: {', '.join(ALGORITHMS)} (default HS256)",
@@ -170,10 +158,10 @@ OPTIONS: tuple[Option, ...] = (
         "ALG",
         default="HS256",
     ),
-    _row("jwt_issuer", CREDENTIALS, "the JWT's iss", None, "TEXT"),
-    _row("jwt_subject", CREDENTIALS, "the JWT's sub", None, "TEXT"),
-    _row("jwt_audience", CREDENTIALS, "the JWT's aud", None, "TEXT"),
-    _row(
+    row("jwt_issuer", CREDENTIALS, "the JWT's iss", None, "TEXT"),
+    row("jwt_subject", CREDENTIALS, "the JWT's sub", None, "TEXT"),
+    row("jwt_audience", CREDENTIALS, "the JWT's aud", None, "TEXT"),
+    row(
         "jwt_claim",
         CREDENTIALS,
         "one more claim of the JWT; a value that is JSON is taken as such; may be repeated (in the variable: one per "
@@ -182,7 +170,7 @@ OPTIONS: tuple[Option, ...] = (
         "NAME=VALUE",
         repeats=True,
     ),
-    _row(
+    row(
         "jwt_ttl",
         CREDENTIALS,
         "how long a JWT is valid; another is signed before it expires (default 5m)",
@@ -190,9 +178,10 @@ OPTIONS: tuple[Option, ...] = (
         "TIME",
         default=300.0,
     ),
-    _row("jwt_kid", CREDENTIALS, "the key's id, in the JWT's head", None, "TEXT"),
+    row("jwt_kid", CREDENTIALS, "the key's id, in the JWT's head", None, "TEXT"),
+    *SIGN_IN_OPTIONS,
     # --- Certificates
-    _row(
+    row(
         "ca_bundle",
         TRUST,
         "certificates (PEM or DER) to trust besides the operating system's; may be repeated. SSL_CERT_FILE, "
@@ -202,16 +191,16 @@ OPTIONS: tuple[Option, ...] = (
         default=(),
         repeats=True,
     ),
-    _row("client_cert", TRUST, "our own certificate (PEM, or PKCS#12 with its key) for mutual TLS", None, "FILE"),
-    _row("client_key", TRUST, "the key of --client-cert, where it is not in the same file", None, "FILE"),
-    _row(
+    row("client_cert", TRUST, "our own certificate (PEM, or PKCS#12 with its key) for mutual TLS", None, "FILE"),
+    row("client_key", TRUST, "the key of --client-cert, where it is not in the same file", None, "FILE"),
+    row(
         "client_key_password_env",
         TRUST,
         "the variable that holds the password of the key or of the PKCS#12 file",
         None,
         "VAR",
     ),
-    _row(
+    row(
         "insecure",
         TRUST,
         "do not verify the certificate of this one host (dangerous: anyone on the way can read everything); may be "
@@ -222,7 +211,7 @@ OPTIONS: tuple[Option, ...] = (
         repeats=True,
     ),
     # --- Network
-    _row(
+    row(
         "proxy",
         NETWORK,
         "system (default: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY, else the operating system's settings), "
@@ -231,8 +220,8 @@ OPTIONS: tuple[Option, ...] = (
         "URL|none|system",
         secret=True,
     ),
-    _switch("enable_proxy", NETWORK, "as in mcp-remote; proxies are used anyway"),
-    _row(
+    switch("enable_proxy", NETWORK, "as in mcp-remote; proxies are used anyway"),
+    row(
         "allow_redirect_to",
         NETWORK,
         "another origin (https://host) that a redirect may lead to, without any credential; may be repeated",
@@ -241,8 +230,8 @@ OPTIONS: tuple[Option, ...] = (
         default=(),
         repeats=True,
     ),
-    _switch("no_cookies", NETWORK, "send no cookies back", flags=("--no-cookies", "--disable-cookies")),
-    _row(
+    switch("no_cookies", NETWORK, "send no cookies back", flags=("--no-cookies", "--disable-cookies")),
+    row(
         "http_library",
         NETWORK,
         "what carries HTTP: h11 (default), or httpx, should you ever meet a defect of the first",
@@ -250,10 +239,10 @@ OPTIONS: tuple[Option, ...] = (
         "h11|httpx",
         default="h11",
     ),
-    _switch("ipv4", NETWORK, "use IPv4 alone"),
+    switch("ipv4", NETWORK, "use IPv4 alone"),
     # --- Filters
     *(
-        _row(
+        row(
             f"{verb}_{what}",
             FILTERS,
             f"{text} {what}s of this name{also}; * stands for any characters; may be repeated (in the variable: one "
@@ -266,8 +255,8 @@ OPTIONS: tuple[Option, ...] = (
         for what, also in (("tool", ""), ("prompt", ""), ("resource", " or URI"))
         for verb, text in (("ignore", "hide"), ("only", "show nothing but the"))
     ),
-    _switch("read_only", FILTERS, "show nothing but the tools that the server says only read (readOnlyHint)"),
-    _row(
+    switch("read_only", FILTERS, "show nothing but the tools that the server says only read (readOnlyHint)"),
+    row(
         "normalize_names",
         FILTERS,
         "show tools and prompts under other names: snake (get_user for getUser and get-user), host-safe (letters, "
@@ -276,7 +265,7 @@ OPTIONS: tuple[Option, ...] = (
         "off|snake|host-safe",
         default="off",
     ),
-    _row(
+    row(
         "pin_tools",
         FILTERS,
         "remember the definitions of tools, and warn when one changes, or refuse it; off (default)",
@@ -285,7 +274,7 @@ OPTIONS: tuple[Option, ...] = (
         default="off",
     ),
     # --- Limits
-    _row(
+    row(
         "connect_timeout",
         LIMITS,
         "how long connecting may take (default 10s; 0 switches it off)",
@@ -293,7 +282,7 @@ OPTIONS: tuple[Option, ...] = (
         "TIME",
         default=10.0,
     ),
-    _row(
+    row(
         "first_byte_timeout",
         LIMITS,
         "how long the server may take to begin an answer (default: no limit)",
@@ -301,7 +290,7 @@ OPTIONS: tuple[Option, ...] = (
         "TIME",
         flags=("--first-byte-timeout", "--headers-timeout"),
     ),
-    _row(
+    row(
         "idle_timeout",
         LIMITS,
         "how long an answer that has begun may be silent; progress counts as a sign of life (default: no limit)",
@@ -309,7 +298,7 @@ OPTIONS: tuple[Option, ...] = (
         "TIME",
         flags=("--idle-timeout", "--body-timeout"),
     ),
-    _row(
+    row(
         "timeout",
         LIMITS,
         "how long one request may take in all (default: no limit); a bare number of 1000 or more is milliseconds",
@@ -317,7 +306,7 @@ OPTIONS: tuple[Option, ...] = (
         "TIME",
         also=("MCP_TOOL_CALL_TIMEOUT",),
     ),
-    _row(
+    row(
         "tool_timeout",
         LIMITS,
         "how long a call of this tool may take in all, whatever --timeout says; may be repeated (in the variable: one "
@@ -327,7 +316,7 @@ OPTIONS: tuple[Option, ...] = (
         default=(),
         repeats=True,
     ),
-    _row(
+    row(
         "dead_peer_timeout",
         LIMITS,
         "how long the other end of a connection may acknowledge nothing before it counts as dead (default 60s)",
@@ -335,7 +324,16 @@ OPTIONS: tuple[Option, ...] = (
         "TIME",
         default=60.0,
     ),
-    _row(
+    row(
+        "reuse_idle",
+        LIMITS,
+        "a call that must not be sent twice goes only on a connection that was idle for less than this, else on a new "
+        "one (default 2s; 0: always on a new one)",
+        options.seconds,
+        "TIME",
+        default=2.0,
+    ),
+    row(
         "hold",
         LIMITS,
         "how long a call is held while the server is away or asks to be left alone, and sent again where that cannot "
@@ -344,7 +342,7 @@ OPTIONS: tuple[Option, ...] = (
         "TIME",
         default=20.0,
     ),
-    _row(
+    row(
         "greet_after",
         LIMITS,
         "how long the server may be silent before the host's initialize is answered in its place (default 20s; 0: "
@@ -353,9 +351,9 @@ OPTIONS: tuple[Option, ...] = (
         "TIME",
         default=20.0,
     ),
-    _switch("keep_alive", LIMITS, "ping the server every 30 s while nothing else is said"),
-    _row("ping_interval", LIMITS, "as --keep-alive, this often", options.seconds, "TIME"),
-    _row(
+    switch("keep_alive", LIMITS, "ping the server every 30 s while nothing else is said"),
+    row("ping_interval", LIMITS, "as --keep-alive, this often", options.seconds, "TIME"),
+    row(
         "drain",
         LIMITS,
         "how long running requests may go on after the end of input (default 1s)",
@@ -363,7 +361,7 @@ OPTIONS: tuple[Option, ...] = (
         "TIME",
         default=1.0,
     ),
-    _row(
+    row(
         "max_message_size",
         LIMITS,
         "the largest message carried, either way (default 64MiB)",
@@ -371,7 +369,7 @@ OPTIONS: tuple[Option, ...] = (
         "SIZE",
         default=64 * 1024 * 1024,
     ),
-    _row(
+    row(
         "max_in_flight",
         LIMITS,
         "how many requests may wait for their answers at once (default 1000)",
@@ -379,13 +377,29 @@ OPTIONS: tuple[Option, ...] = (
         "N",
         default=1000,
     ),
-    _switch(
+    row(
+        "max_header_size",
+        LIMITS,
+        "the largest head of an HTTP answer (default 256KiB)",
+        options.size,
+        "SIZE",
+        default=256 * 1024,
+    ),
+    row(
+        "max_depth",
+        LIMITS,
+        "how deeply the JSON of a message may be nested, 1 to 800 levels (default 512)",
+        options.depth,
+        "N",
+        default=512,
+    ),
+    switch(
         "heartbeat",
         LIMITS,
         "tell the host every 10 s that a call is still running, where it gave the call a progress token",
     ),
-    _row("heartbeat_interval", LIMITS, "as --heartbeat, this often", options.positive_seconds, "TIME"),
-    _row(
+    row("heartbeat_interval", LIMITS, "as --heartbeat, this often", options.positive_seconds, "TIME"),
+    row(
         "host_timeout",
         LIMITS,
         "answer a tool call after this time with a handle, before the host gives it up, and offer the tool "
@@ -393,7 +407,7 @@ OPTIONS: tuple[Option, ...] = (
         options.seconds,
         "TIME",
     ),
-    _row(
+    row(
         "keep_results",
         LIMITS,
         "how long a result can be collected (default 30m)",
@@ -401,7 +415,7 @@ OPTIONS: tuple[Option, ...] = (
         "TIME",
         default=1800.0,
     ),
-    _row(
+    row(
         "max_result_size",
         LIMITS,
         "shorten the text of results that are larger than this, and say so in them (default: off)",
@@ -409,7 +423,7 @@ OPTIONS: tuple[Option, ...] = (
         "SIZE",
     ),
     # --- Output
-    _row(
+    row(
         "log_level",
         OUTPUT,
         "how much to say on stderr: debug, info (default), warning, error",
@@ -418,16 +432,16 @@ OPTIONS: tuple[Option, ...] = (
         default="info",
         flags=("--log-level", "--logLevel"),
     ),
-    _switch("debug", OUTPUT, "short for --log-level debug"),
-    _switch("silent", OUTPUT, "say nothing on stderr but errors"),
-    _row(
+    switch("debug", OUTPUT, "short for --log-level debug"),
+    switch("silent", OUTPUT, "say nothing on stderr but errors"),
+    row(
         "log_file",
         OUTPUT,
         "write the log to this file, too; rotated at 10 MiB, three old ones are kept",
         None,
         "FILE",
     ),
-    _row(
+    row(
         "log_format",
         OUTPUT,
         "text (default) or json, one object per line",
@@ -435,12 +449,12 @@ OPTIONS: tuple[Option, ...] = (
         "text|json",
         default="text",
     ),
-    _switch(
+    switch(
         "log_bodies",
         OUTPUT,
         "write the messages themselves to the log, whatever its level, up to 64 KiB of each; known secrets are masked",
     ),
-    _row(
+    row(
         "trace",
         OUTPUT,
         "write all messages to this file as JSON lines, known secrets masked; rotated at 10 MiB, three old ones are "
@@ -449,15 +463,15 @@ OPTIONS: tuple[Option, ...] = (
         "FILE",
     ),
     # --- Configuration
-    _row(
+    row(
         "home",
         CONFIGURATION,
         "the folder for what is remembered from one run to the next (default: the operating system's place for that)",
         file_name,
         "FOLDER",
     ),
-    _switch("no_cache", CONFIGURATION, "do not remember what the server says, nor answer from what it said last time"),
-    _row("config", CONFIGURATION, "a TOML file with the same options as keys", None, "FILE"),
-    _row("profile", CONFIGURATION, "which [profiles.NAME] of the file to use", None, "NAME"),
-    _switch("print_config", CONFIGURATION, "print every value and where it came from, and end", variables=()),
+    switch("no_cache", CONFIGURATION, "do not remember what the server says, nor answer from what it said last time"),
+    row("config", CONFIGURATION, "a TOML file with the same options as keys", None, "FILE"),
+    row("profile", CONFIGURATION, "which [profiles.NAME] of the file to use", None, "NAME"),
+    switch("print_config", CONFIGURATION, "print every value and where it came from, and end", variables=()),
 )

@@ -101,6 +101,8 @@ class Timeouts(NamedTuple):
     hold: float = 20.0
     """How long a call is held, and sent again where that does no harm, while the server is away; 0: not at all."""
     greet_after: float | None = 20.0
+    reuse_idle: float = 2.0
+    """What must not be sent twice goes only on a connection that was idle for less; 0: always on a new one."""
     """After so long a silence `initialize` is answered in the server's place."""
 
 
@@ -150,6 +152,10 @@ class Limits(NamedTuple):
 
     message: int = 64 * 1024 * 1024
     in_flight: int = 1000
+    head: int = 256 * 1024
+    """The head of an HTTP answer."""
+    depth: int = 512
+    """How deeply the JSON of a message may be nested."""
 
 
 class Visibility(NamedTuple):

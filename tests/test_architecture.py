@@ -37,6 +37,7 @@ PURE_STDLIB = frozenset(
         "json",
         "math",
         "re",
+        "shlex",
         "types",
         "typing",
         "urllib.parse",
@@ -50,7 +51,10 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset(
         {
             "mcp_remote_py.settings",
+            "mcp_remote_py.option_row",
             "mcp_remote_py.option_table",
+            "mcp_remote_py.sign_in_options",
+            "mcp_remote_py.sign_in_settings",
             "mcp_remote_py.credential_settings",
             "mcp_remote_py.configuration",
             "mcp_remote_py.compat",
@@ -97,13 +101,19 @@ SERVER_USES = frozenset(
 """All that the server may know of the client's package."""
 
 LIBRARY_HOMES: dict[str, tuple[str, ...]] = {
-    "h11": ("mcp_remote_py/net/by_h11.py",),
+    "h11": ("mcp_remote_py/net/by_h11.py", "mcp_remote_py/auth/callback.py"),
     "httpcore": ("mcp_remote_py/net/by_httpcore.py",),
+    "segno": ("mcp_remote_py/auth/device_prompt.py",),
     "socksio": ("mcp_remote_py/net/tunnel.py",),
     "websockets": ("mcp_remote_py/transports/websocket.py", "mcp_remote_py/transports/upgrade.py"),
     "truststore": ("mcp_remote_py/net/system_store.py",),
-    "cryptography": ("mcp_remote_py/net/client_certificate.py", "mcp_remote_py/credentials/minted_jwt.py"),
-    "jwt": ("mcp_remote_py/credentials/minted_jwt.py", "server_stub/verifiers/jwt.py"),
+    "cryptography": (
+        "mcp_remote_py/net/client_certificate.py",
+        "mcp_remote_py/credentials/minted_jwt.py",
+        "mcp_remote_py/auth/signing.py",
+    ),
+    "jwt": ("mcp_remote_py/credentials/minted_jwt.py", "mcp_remote_py/auth/signing.py", "server_stub/verifiers/jwt.py"),
+    "keyring": ("mcp_remote_py/auth/keyring_store.py",),
     "aiohttp": ("server_stub/app.py", "server_stub/endpoints/*.py", "server_stub/guards/*.py"),
 }
 """One third-party library, one place; docs/decisions/dependencies.md says why each is there."""
@@ -120,6 +130,7 @@ JSON_USERS: dict[str, str] = {
 ENVIRONMENT_READERS: dict[str, str] = {
     "mcp_remote_py/cli.py": "reads the settings, once",
     "mcp_remote_py/credentials/bearer_command.py": "hands it on to the command, but for our own secrets",
+    "mcp_remote_py/auth/browser.py": "hands it on to the browser, but for our own secrets, and reads BROWSER",
     "server_stub/cli.py": "reads the settings, once",
     "mcp_remote_py/demo.py": "hands it on to the two programs that it starts",
     "server_stub/serving.py": "RemoteMCPServer takes its token from there, as the programs written for it expect",

@@ -53,8 +53,8 @@ def test_the_index_leads_to_every_page(page: str) -> None:
 
 
 _FLAG = re.compile(r"(?<![\w-])--[a-zA-Z][\w-]*\w(?![\w*-])")
-_OF_OTHERS = frozenset({"--no-deps", "--force", "--dist", "--audience", "--session"})
-"""Flags of pip, pipx, pytest, of a command that prints tokens and of `replay`, which the texts also name."""
+_OF_OTHERS = frozenset({"--no-deps", "--force", "--dist", "--minutes", "--audience", "--session"})
+"""Flags of pip, pipx, pytest, of the soak, of a command that prints tokens and of `replay`, which the texts also name."""
 
 
 @pytest.mark.parametrize("text", TEXTS)

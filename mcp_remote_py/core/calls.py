@@ -61,6 +61,8 @@ class Pending:
         """Whether all of it has gone out; `sent` says only that it was handed to the link."""
         self.cancelled = False
         self.resent = False
+        self.asked_for: set[int] = set()
+        """For which statuses it has waited for a sign-in."""
         self.attempts = 0
         self.waited = 0.0
         """Seconds of pauses between attempts, so far."""
@@ -168,12 +170,19 @@ class Calls(InFlight[Pending]):
 
     def fail_held(self, key: Key, cause: Fault, tries: int) -> list[Command]:
         """It has been held for as long as it may be, in so many attempts to reach the server."""
+        pending = self.get(key)
+        if pending is None:
+            return []
+        attempts = max(1, tries, pending.attempts)
+        fault = retries.held_too_long(cause, spelled(self._hold), attempts, may_have_run=pending.may_have_run)
+        return self.refuse_held(key, fault)
+
+    def refuse_held(self, key: Key, fault: Fault) -> list[Command]:
+        """It is not held any longer: here is why."""
         pending = self.finish(key)
         if pending is None:
             return []
         self.let_go(pending.message)
-        attempts = max(1, tries, pending.attempts)
-        fault = retries.held_too_long(cause, spelled(self._hold), attempts, may_have_run=pending.may_have_run)
         note = Note("warning", f"{pending.message.method} {key} failed: {fault}")
         return [note, *self.answered(key, pending, as_error(fault, pending.message.id))]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from mcp_remote_py.core.errors import Asked
 from mcp_remote_py.core.message import Key, Message
 
 
@@ -57,6 +58,12 @@ class Keep(NamedTuple):
     """What is remembered of the server has changed: keep it for the next start."""
 
 
+class SignIn(NamedTuple):
+    """Have a person sign in; `signed_in` or `sign_in_failed` is the answer. There is one at a time."""
+
+    asked: Asked
+
+
 class Note(NamedTuple):
     """A line for the log. `level` is a logging level name in lower case."""
 
@@ -75,4 +82,4 @@ class Timer(NamedTuple):
     exchange: Key
 
 
-Command = ToServer | ToClient | Drop | Dial | Listen | Arm | Disarm | Keep | Note
+Command = ToServer | ToClient | Drop | Dial | Listen | Arm | Disarm | Keep | SignIn | Note

@@ -22,7 +22,7 @@ never contain `str(exception)` of a foreign library, and never a secret.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 from mcp_remote_py.core import message
 from mcp_remote_py.core.message import JsonId, Message
@@ -85,6 +85,8 @@ class Fault(McpRemoteError):
             mends=self.mends,
         )
         fault.retry_after, fault.attempts = self.retry_after, self.attempts
+        if isinstance(self, SignInNeeded) and isinstance(fault, SignInNeeded):
+            fault.asked = self.asked
         return fault
 
     @property
@@ -121,8 +123,22 @@ class SessionLost(Fault):
     default_hint = "Try again; if it stays so, restart this MCP server in the host."
 
 
+class Asked(NamedTuple):
+    """How a server asked for a sign-in: the status of its answer, and its `WWW-Authenticate` (never to be shown)."""
+
+    status: int = 401
+    challenge: str = ""
+
+
+UNTOLD = Asked()
+"""A server that did not say more than that."""
+
+
 class SignInNeeded(Fault):
+    """`asked` is there where it was the server that said so, and a sign-in can mend it."""
+
     code = -31005
+    asked: Asked | None = None
     default_hint = (
         'Give a valid token: set MCP_AUTH_TOKEN, or pass --header "Authorization: Bearer ..." '
         "(--header-file keeps it out of the process list)."

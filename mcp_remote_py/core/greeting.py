@@ -85,6 +85,28 @@ def log_line(level: str, text: str) -> Message:
     return msg.notification("notifications/message", {"level": level, "logger": LOGGER, "data": text})
 
 
+def url_elicitation(
+    initialize: Message | None, revision: str | None, identifier: str, url: str, text: str
+) -> Message | None:
+    """Return the request that has the host show a URL; None where it does not offer that.
+
+    Source: 2025-11-25, "Elicitation", URL mode. Nothing depends on the answer.
+    """
+    offered = initialize.params.get("capabilities") if initialize is not None else None
+    elicitation = offered.get("elicitation") if isinstance(offered, dict) else None
+    if not isinstance(elicitation, dict) or not isinstance(elicitation.get("url"), dict):
+        return None
+    if not versions.has_url_elicitation(revision):
+        return None
+    params = {"mode": "url", "elicitationId": identifier, "url": url, "message": text}
+    return msg.request(identifier, "elicitation/create", params)
+
+
+def elicited(identifier: str) -> Message:
+    """Return the notification that what a URL was shown for is done."""
+    return msg.notification("notifications/elicitation/complete", {"elicitationId": identifier})
+
+
 def _id(request: Message) -> msg.JsonId:
     if request.id is None:
         raise ValueError("only a request can be answered")

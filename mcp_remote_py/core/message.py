@@ -101,13 +101,22 @@ class Batch(NamedTuple):
     items: tuple[Message | Invalid, ...]
 
 
-def parse(raw: bytes) -> Message | Batch:
+DEPTH = 512
+"""How deeply a message may be nested, unless somebody says otherwise. Python's own limit lies above 800."""
+
+
+def parse(raw: bytes, depth: int = DEPTH) -> Message | Batch:
     """Parse one JSON text into a message or a batch.
 
-    Raises `Invalid` with -32700 for what is not strict JSON in UTF-8, with -32600 for a wrong envelope.
-    Line feeds between tokens become blanks, so that `raw` always fits on one line.
+    Raises `Invalid` with -32700 for what is not strict JSON in UTF-8, with -32600 for a wrong envelope and for more
+    than `depth` levels. Line feeds between tokens become blanks, so that `raw` always fits on one line.
     """
-    text, doc = _load(raw)
+    try:
+        text, doc = _load(raw)
+    except RecursionError:
+        raise _too_deep(raw, depth) from None
+    if _is_deeper(doc, len(raw), depth):
+        raise _too_deep(raw, depth)
     if isinstance(doc, list):
         if not doc:
             raise Invalid(-32600, "an empty batch asks for nothing")
@@ -115,9 +124,9 @@ def parse(raw: bytes) -> Message | Batch:
     return _envelope(_one_line(text), doc)
 
 
-def parse_one(raw: bytes) -> Message:
+def parse_one(raw: bytes, depth: int = DEPTH) -> Message:
     """Parse a text that must be one message: a batch is `Invalid` here."""
-    parsed = parse(raw)
+    parsed = parse(raw, depth)
     if isinstance(parsed, Batch):
         raise Invalid(-32600, "a batch is not allowed here")
     return parsed
@@ -201,10 +210,6 @@ def _load(raw: bytes) -> tuple[str, object]:
         return text, _DECODER.decode(text)
     except json.JSONDecodeError as error:
         raise Invalid(-32700, f"not JSON: {error.msg} at character {error.pos}") from None
-    except RecursionError:
-        # it may well be JSON, so whoever sent it waits for an answer under its id
-        identifier, is_answer = id_in_fragment(raw[:_HEAD], raw[-_TAIL:])
-        raise Invalid(-32600, "nested too deeply", identifier, answerable=not is_answer) from None
     except ValueError:
         return _load_patiently(text)
 
@@ -223,6 +228,36 @@ def _one_line(text: str) -> bytes:
     if b"\n" in raw or b"\r" in raw:
         raw = raw.replace(b"\n", b" ").replace(b"\r", b" ")
     return raw
+
+
+# --- Depth ----------------------------------------------------------------------------------------------------------
+
+_NESTS = frozenset([dict, list])
+"""What JSON's arrays and objects are in Python, exactly: this is asked for every value of a large message."""
+
+
+def _is_deeper(doc: object, size: int, most: int) -> bool:
+    """Whether a document is nested more deeply, layer by layer and without recursion. `size`: the bytes of its text."""
+    if size <= 2 * most:
+        return False  # each level takes two
+    layer = [doc] if type(doc) in _NESTS else []
+    for _ in range(most):
+        layer = [
+            inner
+            for outer in layer
+            for inner in (outer.values() if type(outer) is dict else outer)  # type: ignore[attr-defined]  # a list
+            if type(inner) in _NESTS
+        ]
+        if not layer:
+            return False
+    return True
+
+
+def _too_deep(raw: bytes, most: int) -> Invalid:
+    """It may well be JSON, so whoever sent it waits for an answer under its id."""
+    identifier, is_answer = id_in_fragment(raw[:_HEAD], raw[-_TAIL:])
+    text = f"nested too deeply (the limit is {most} levels, --max-depth)"
+    return Invalid(-32600, text, identifier, answerable=not is_answer)
 
 
 # --- Spans: where the members of a valid object, or the items of a valid array, stand in the text -------------------

@@ -19,7 +19,7 @@ Parser = Callable[[str, str], Any]
 """(text, where it came from) -> value. Raises `ConfigError` that names the place."""
 
 
-NUMBERS = ("TIME", "SIZE", "N")
+NUMBERS = ("TIME", "SIZE", "N", "PORT")
 """The metavars of options that a configuration file may also give as a bare number."""
 FILE = "FILE"
 """The metavar of options that name a file: relative to the folder of a configuration file that names it."""
@@ -256,6 +256,14 @@ def count(text: str, where: str) -> int:
     if re.fullmatch(r"[0-9]{1,15}", text.strip()) is None or int(text) < 1:
         raise ConfigError(f"{where}: {text!r} is no whole number of at least 1.")
     return int(text)
+
+
+def depth(text: str, where: str) -> int:
+    """Parse a number of levels; beyond 800 Python itself gives up."""
+    levels = count(text, where)
+    if levels > 800:
+        raise ConfigError(f"{where}: {text!r} is more than 800 levels.")
+    return levels
 
 
 def truth(text: str, where: str) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Container
 from enum import Enum
 from typing import NamedTuple, TypeVar
 
+from mcp_remote_py.core.backoff import LONGEST_SECONDS, drawn
 from mcp_remote_py.core.errors import Fault, Interrupted, Refused, TimedOut, Unreachable
 from mcp_remote_py.core.message import Message
 
@@ -18,7 +19,7 @@ FIRST_SECONDS = 0.25
 """The longest pause before the first attempt that repeats; each further one doubles it."""
 MOST_SECONDS = 5.0
 """The longest pause between two attempts at a call."""
-MOST_AWAY_SECONDS = 60.0
+MOST_AWAY_SECONDS = LONGEST_SECONDS
 """The longest pause between two attempts to reach a server that is not there."""
 SPREAD_SECONDS = 1.0
 """So much later than `Retry-After` an attempt may be, so that not all clients come back in the same moment."""
@@ -85,7 +86,7 @@ def judge(fault: Fault, *, harmless: bool) -> Verdict:
 
 def pause(attempts: int, chance: float, asked: float | None = None, most: float = MOST_SECONDS) -> float:
     """Return the seconds before the next attempt, after so many: doubling, jittered, and never less than `asked`."""
-    seconds = min(most, FIRST_SECONDS * 2.0 ** min(attempts - 1, 32)) * (0.5 + chance / 2)
+    seconds = drawn(attempts - 1, chance, FIRST_SECONDS, most)
     return seconds if asked is None or asked <= seconds else asked + chance * min(SPREAD_SECONDS, asked / 10)
 
 

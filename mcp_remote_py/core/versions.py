@@ -33,6 +33,11 @@ def wants_version_header(revision: str | None) -> bool:
     return revision is not None and _at_least(revision, "2025-06-18")
 
 
+def has_url_elicitation(revision: str | None) -> bool:
+    """Whether a server may ask the host to show a URL: from 2025-11-25 on."""
+    return revision is not None and _at_least(revision, "2025-11-25")
+
+
 def _at_least(revision: str, floor: str) -> bool:
     """Revisions are ISO dates, so text order is time order; this function is the only place that knows."""
     return revision >= floor

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from mcp_remote_py import settings
 from mcp_remote_py.core.credentials import NOT_TAKEN, Learn, Now, Source, expiry_of
+from mcp_remote_py.core.errors import UNTOLD, Asked
 from mcp_remote_py.core.http.headers import Headers, has
 
 
@@ -25,18 +26,25 @@ class Credentials(Protocol):
     def source(self) -> Source | None:
         """What gives that header, in words for the error; None where nothing does, or no words are known."""
 
-    async def headers(self) -> Headers:
-        """Return the headers to send now. Raises `SignInNeeded` where they cannot be had; nothing else."""
+    async def headers(self, method: str = "", url: str = "") -> Headers:
+        """Return the headers to send now, with a request of this method to this URL.
+
+        Without those two: what says who we are, not for sending. Raises `SignInNeeded` where they cannot be had;
+        nothing else.
+        """
 
     def distrust(self, shown: Headers) -> None:
         """The server takes these headers no longer: get others, where there are any, before the next `headers()`."""
 
-    async def refused(self, shown: Headers) -> bool:
-        """The server answered 401 to these headers, the very object that `headers()` returned.
+    async def refused(self, shown: Headers, asked: Asked = UNTOLD) -> bool:
+        """The server answered 401 (or a 403 that `asked` has) to these headers, the very object of `headers()`.
 
         Returns whether `headers()` now gives other ones. Many requests may ask at once about the same headers: the
         work is done once. Raises `SignInNeeded` as `headers()` does.
         """
+
+    def nonce(self, value: str) -> None:
+        """The server gave a `DPoP-Nonce` (RFC 9449 section 8) for the next requests."""
 
     def close(self) -> None:
         """The bridge is leaving: end whatever was started."""
@@ -63,15 +71,19 @@ class Fixed:
         mend = self._source.mend.replace(NOT_TAKEN, f"It expired on {when}, as it says itself.")
         return self._source._replace(mend=f"{mend} With --bearer-command, a program renews it by itself.")
 
-    async def headers(self) -> Headers:
+    async def headers(self, method: str = "", url: str = "") -> Headers:
+        del method, url  # they are the same for all
         return self._headers
 
     def distrust(self, shown: Headers) -> None:
         """There are no others."""
 
-    async def refused(self, shown: Headers) -> bool:
-        del shown  # there are no others
+    async def refused(self, shown: Headers, asked: Asked = UNTOLD) -> bool:
+        del shown, asked  # there are no others
         return False
+
+    def nonce(self, value: str) -> None:
+        """Nothing here is signed."""
 
     def close(self) -> None:
         """Nothing was started."""

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from mcp_remote_py import settings
 from mcp_remote_py.core.credentials import Learn, Now, Source, Token
+from mcp_remote_py.core.errors import UNTOLD, Asked
 from mcp_remote_py.core.http.headers import Headers, has
 from mcp_remote_py.credentials.header_file import HeaderFile
 
@@ -54,7 +55,8 @@ class Changing:
             return self._file.source
         return self._given.source
 
-    async def headers(self) -> Headers:
+    async def headers(self, method: str = "", url: str = "") -> Headers:
+        del method, url  # they are the same for all
         token = None if self._tokens is None else await self._tokens.token()
         in_file = () if self._file is None else self._file.read()
         if token is not None:
@@ -72,9 +74,14 @@ class Changing:
         if self._file is not None:
             self._file.look_again()
 
-    async def refused(self, shown: Headers) -> bool:
+    async def refused(self, shown: Headers, asked: Asked = UNTOLD) -> bool:
+        if asked.status != 401:
+            return False  # the next token would have no more permissions than this one
         self.distrust(shown)
         return await self.headers() != shown
+
+    def nonce(self, value: str) -> None:
+        """Nothing here is signed for one request."""
 
     def close(self) -> None:
         if self._tokens is not None:

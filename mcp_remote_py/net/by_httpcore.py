@@ -13,8 +13,19 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from typing import Any, cast
 
 from mcp_remote_py.net import failures
-from mcp_remote_py.net.carrier import KEEP_ALIVE_SECONDS, KEPT_CONNECTIONS, Fields, Hop, Lost, NotHttp, Unsendable
-from mcp_remote_py.net.dial import Way, dial
+from mcp_remote_py.net.carrier import (
+    KEPT_CONNECTIONS,
+    USUAL,
+    Fields,
+    HeadTooLarge,
+    Hop,
+    Lost,
+    Moment,
+    NotHttp,
+    Terms,
+    Unsendable,
+)
+from mcp_remote_py.net.dial import dial
 from mcp_remote_py.net.wire import Wire
 
 if importlib.util.find_spec("sniffio") is None:
@@ -26,21 +37,48 @@ import httpcore
 
 logging.getLogger("httpcore").setLevel(logging.WARNING)  # it would write whole headers, session id and all
 
+_TOO_LONG = 431
 _FAILED = (httpcore.ProtocolError, httpcore.TimeoutException, httpcore.NetworkError, OSError)
+
+
+class _Idle:
+    """When idle connections are used no more. The pool does not know which request comes next: one rule for all."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._forgotten = 0
+
+    def forget(self) -> None:
+        self._forgotten += 1
+
+    @property
+    def generation(self) -> int:
+        return self._forgotten
+
+    def is_over(self, since: Moment, generation: int) -> bool:
+        return generation != self._forgotten or since.seconds_to(Moment.now()) >= self._seconds
 
 
 class _Stream(httpcore.AsyncNetworkStream):
     """A `Wire` as httpcore wants a connection; TLS is spoken already."""
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: Wire, idle: _Idle) -> None:
         self._wire = wire
+        self._idle = idle
+        self._used()
+
+    def _used(self) -> None:
+        self._last, self._generation = Moment.now(), self._idle.generation
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         del max_bytes, timeout  # the wire bounds what waits; h11 takes whatever comes
-        return await self._wire.read()
+        data = await self._wire.read()
+        self._used()
+        return data
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         del timeout
+        self._used()
         await self._wire.write(buffer)
 
     async def aclose(self) -> None:
@@ -53,16 +91,20 @@ class _Stream(httpcore.AsyncNetworkStream):
         return self
 
     def get_extra_info(self, info: str) -> Any:
-        return not self._wire.is_fresh if info == "is_readable" else self._wire.about(info)
+        if info != "is_readable":
+            return self._wire.about(info)
+        # what httpcore asks before it uses an idle connection again
+        return self._idle.is_over(self._last, self._generation) or not self._wire.is_fresh
 
 
 class _Dialler(httpcore.AsyncNetworkBackend):
     """Connects in our way, once; what goes wrong passes through httpcore as it is."""
 
-    def __init__(self, way: Way, context: ssl.SSLContext | None, *, forwards: bool) -> None:
-        self._way = way
-        self._context = context
-        self._forwards = forwards
+    def __init__(self, hop: Hop, idle: _Idle) -> None:
+        self._way = hop.way
+        self._context = hop.context
+        self._forwards = hop.forwards
+        self._idle = idle
 
     async def connect_tcp(
         self,
@@ -73,7 +115,7 @@ class _Dialler(httpcore.AsyncNetworkBackend):
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
         del timeout, local_address, socket_options  # the way has them
-        return _Stream(await dial(self._way, host, port, self._context, forwards=self._forwards))
+        return _Stream(await dial(self._way, host, port, self._context, forwards=self._forwards), self._idle)
 
 
 class _Body:
@@ -102,6 +144,8 @@ class _Answer:
             async for chunk in cast(AsyncIterable[bytes], self._answer.stream):
                 yield chunk
         except _FAILED as error:
+            if _is_too_long(error):
+                raise HeadTooLarge from None
             raise Lost from error
 
     async def aclose(self) -> None:
@@ -114,8 +158,11 @@ class _Answer:
 class ByHttpcore:
     """See the module's text, and `carrier.Carrier`."""
 
-    def __init__(self) -> None:
+    def __init__(self, terms: Terms = USUAL) -> None:
+        self._terms = terms
+        self._idle = _Idle(terms.reuse_idle)
         self._pools: dict[object, httpcore.AsyncConnectionPool] = {}
+        httpcore.AsyncHTTP11Connection.MAX_INCOMPLETE_EVENT_SIZE = terms.largest_head  # it has no other place for it
 
     async def carry(self, hop: Hop) -> _Answer:
         pool = self._pool(hop)
@@ -131,15 +178,26 @@ class ByHttpcore:
             content=_Body(hop),
         )
         try:
-            return _Answer(await pool.handle_async_request(request))
+            answer = await pool.handle_async_request(request)
         except (httpcore.LocalProtocolError, httpcore.UnsupportedProtocol):
             raise Unsendable from None
         except httpcore.RemoteProtocolError as error:
+            if _is_too_long(error):
+                raise HeadTooLarge from None
             if any(type(cause).__module__.startswith("h11.") for cause in failures.causes(error)):
                 raise NotHttp from error
             raise Lost from error
         except _FAILED as error:
             raise Lost from error
+        try:
+            self._terms.check(answer.headers)
+        except HeadTooLarge:
+            await answer.aclose()
+            raise
+        return _Answer(answer)
+
+    def forget_idle(self) -> None:
+        self._idle.forget()
 
     async def aclose(self) -> None:
         for pool in self._pools.values():
@@ -154,7 +212,10 @@ class ByHttpcore:
                 ssl_context=hop.context,
                 max_connections=None,
                 max_keepalive_connections=KEPT_CONNECTIONS,
-                keepalive_expiry=KEEP_ALIVE_SECONDS,
-                network_backend=_Dialler(hop.way, hop.context, forwards=hop.forwards),
+                network_backend=_Dialler(hop, self._idle),
             )
         return pool
+
+
+def _is_too_long(error: Exception) -> bool:
+    return any(getattr(cause, "error_status_hint", None) == _TOO_LONG for cause in failures.causes(error))

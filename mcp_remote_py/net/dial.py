@@ -16,7 +16,7 @@ from mcp_remote_py.core.http.proxies import Proxy
 from mcp_remote_py.net import failures, wire
 from mcp_remote_py.net.sockets import Options
 from mcp_remote_py.net.tunnel import open_tunnel, require_library
-from mcp_remote_py.net.wire import Wire
+from mcp_remote_py.net.wire import Screen, Wire
 from mcp_remote_py.settings import Tls
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ class Way(NamedTuple):
     options: Options = ()
     ipv4: bool = False
     trust: Trust | None = None
+    screen: Screen | None = None
+    """Which addresses of the server may be connected to. A proxy's are no affair of it: the proxy is the user's."""
 
 
 async def dial(way: Way, host: str, port: int, context: ssl.SSLContext | None, *, forwards: bool = False) -> Wire:
@@ -78,7 +80,7 @@ async def reach(way: Way, host: str, port: int, *, forwards: bool = False) -> Wi
     proxy = way.proxy
     if proxy is None:
         try:
-            return await wire.connect(host, port, way.options, ipv4=way.ipv4)
+            return await wire.connect(host, port, way.options, ipv4=way.ipv4, screen=way.screen)
         except OSError as error:
             raise NotConnected from error
     require_library(proxy)

@@ -10,7 +10,7 @@ import socket
 import ssl
 from collections.abc import Iterator
 
-from mcp_remote_py.core.errors import Fault, TimedOut, TlsRefused, Unreachable
+from mcp_remote_py.core.errors import Fault, TimedOut, TlsRefused, TooLarge, Unreachable
 from mcp_remote_py.core.http.origins import split_place
 
 _NO_NAME = "Check the host in the URL, the network and any VPN."
@@ -100,6 +100,16 @@ def connect_timeout(host: str, seconds: float | None) -> Fault:
         f"no connection to {host} could be made{within}",
         hint="Check the URL, the network and any VPN or firewall; --connect-timeout allows for more time.",
         may_have_run=False,
+    )
+
+
+def head_too_large(host: str, limit: int, *, head_was_read: bool = False) -> TooLarge:
+    """Return the fault for headers that are over the limit, in bytes."""
+    what = "a line of the answer" if head_was_read else "the head of the answer"
+    return TooLarge(
+        f"{what} of {host} is larger than the limit of {limit} bytes",
+        hint="Raise --max-header-size. The headers are the server's, or those of a proxy on the way.",
+        may_have_run=True,
     )
 
 

@@ -22,11 +22,24 @@ from mcp_remote_py.core.http.origins import Origin, Requested, origin_of, place_
 from mcp_remote_py.core.http.proxies import Proxy, Route
 from mcp_remote_py.net import codings, failures, redirects
 from mcp_remote_py.net.by_h11 import ByH11
-from mcp_remote_py.net.carrier import Answer, Carrier, Fields, Hop, Lost, NotHttp, Unsendable
+from mcp_remote_py.net.carrier import (
+    LARGEST_HEAD,
+    USUAL,
+    Answer,
+    Carrier,
+    Fields,
+    HeadTooLarge,
+    Hop,
+    Lost,
+    NotHttp,
+    Terms,
+    Unsendable,
+)
 from mcp_remote_py.net.cookies import Cookies, Jars
 from mcp_remote_py.net.dial import NotConnected, TooSlow, Way, look
 from mcp_remote_py.net.routes import Routes
 from mcp_remote_py.net.sockets import IPV4_HINT, dead_peer_options, is_dead_peer
+from mcp_remote_py.net.wire import Screen
 from mcp_remote_py.settings import Network, Tls
 
 if TYPE_CHECKING:
@@ -49,7 +62,8 @@ LINGER_BYTES = 64 * 1024
 class Request(NamedTuple):
     """What to send. `written` is called once the whole of it has gone out.
 
-    `headers` go wherever a redirect leads, each of `bound` to its origin alone.
+    `headers` go wherever a redirect leads, each of `bound` to its origin alone. `may_repeat`: sending it twice does no
+    harm, which needs no saying for other methods than POST.
     """
 
     method: str
@@ -58,6 +72,7 @@ class Request(NamedTuple):
     body: bytes = b""
     written: Written | None = None
     bound: Bound = ()
+    may_repeat: bool = False
 
     def at_hand(self) -> Headers:
         """Return the headers for the URL as it is now."""
@@ -80,6 +95,9 @@ class Response(Protocol):
     def header(self, name: str) -> str:
         """Return a header's value, several joined with a comma and a blank; empty where it is absent."""
 
+    def headers(self) -> dict[str, str]:
+        """Return all headers by their names in lower case, each as `header` does."""
+
     def chunks(self) -> Chunks:
         """Iterate over the body, decoded. May be asked for once. Raises a `Fault` where the body breaks off."""
 
@@ -93,6 +111,9 @@ class HttpPort(Protocol):
     def stream(self, request: Request) -> AbstractAsyncContextManager[Response]:
         """Send a request, and enter with the head of its answer. Raises a `Fault`."""
 
+    def forget_idle(self) -> None:
+        """Use no connection again that is idle now: this machine slept, or is in another network."""
+
     async def aclose(self) -> None:
         """Close all connections; whoever still reads gets `Interrupted`."""
 
@@ -101,31 +122,33 @@ def _ignore(_: str) -> None:
     """Nobody wants to know."""
 
 
-def open_port(
+def open_port(  # noqa: PLR0913  keywords all of them, each for a thing of its own
     *,
     connect_timeout: float | None,
     trust: Trust | None = None,
     network: Network = STRAIGHT,
     dead_peer: float | None = None,
     learn: Callable[[str], None] = _ignore,
-    library: str = "h11",
     jars: Jars | None = None,
+    terms: Terms = USUAL,
+    screen: Screen | None = None,
 ) -> HttpPort:
     """Return a port. Nothing is sent, and nothing connected to, before the first request.
 
     `connect_timeout` and `dead_peer` in seconds, None for no limit. `trust` is needed for https, and for a proxy that
     is spoken to in TLS. `learn` is told the value of every cookie; `jars` keep them for the port after this one.
+    `terms` are the carrier's. `screen` says which addresses of a name may be connected to, where we look it up.
     """
-    way = Way(None, connect_timeout, dead_peer_options(dead_peer), network.ipv4, trust)
-    return _Port(_carrier(library), way, network, Cookies(learn, keeps=network.cookies, jars=jars))
+    way = Way(None, connect_timeout, dead_peer_options(dead_peer), network.ipv4, trust, screen)
+    return _Port(_carrier(terms), way, network, Cookies(learn, keeps=network.cookies, jars=jars), terms.largest_head)
 
 
-def _carrier(library: str) -> Carrier:
-    if library == "httpx":
+def _carrier(terms: Terms) -> Carrier:
+    if terms.library == "httpx":
         from mcp_remote_py.net.by_httpcore import ByHttpcore
 
-        return ByHttpcore()
-    return ByH11()
+        return ByHttpcore(terms)
+    return ByH11(terms)
 
 
 @asynccontextmanager
@@ -193,6 +216,7 @@ class _Where(NamedTuple):
     host: str
     connect_timeout: float | None
     head_was_read: bool
+    largest_head: int = LARGEST_HEAD
 
 
 def translate(error: Exception, where: _Where) -> Fault:
@@ -205,6 +229,8 @@ def translate(error: Exception, where: _Where) -> Fault:
         return _unsendable(where)
     if isinstance(error, codings.Broken):
         return Interrupted(f"the answer of {where.host} is not whole, or not coded as its head says")
+    if isinstance(error, HeadTooLarge):
+        return failures.head_too_large(where.host, where.largest_head, head_was_read=where.head_was_read)
     if isinstance(error, NotHttp) and not where.head_was_read:
         return PeerBroke(
             f"{where.host} does not answer in HTTP",
@@ -232,7 +258,7 @@ def _interrupted(error: Exception, where: _Where) -> Fault:
     return Interrupted(f"{where.host} closed the connection without an answer")
 
 
-_FOREIGN = (NotConnected, Unsendable, NotHttp, Lost)
+_FOREIGN = (NotConnected, Unsendable, NotHttp, HeadTooLarge, Lost)
 
 
 class _Response:
@@ -249,6 +275,10 @@ class _Response:
 
     def header(self, name: str) -> str:
         return ", ".join(self.fields(name))
+
+    def headers(self) -> dict[str, str]:
+        names = {known.lower().decode("ascii", "replace") for known, _ in self._answer.fields}
+        return {name: self.header(name) for name in sorted(names)}
 
     def fields(self, name: str) -> list[str]:
         """Return the values of all headers of this name."""
@@ -283,8 +313,9 @@ def _text(value: bytes) -> str:
 class _Port:
     """The policy over a carrier: see the module's text."""
 
-    def __init__(self, carrier: Carrier, way: Way, network: Network, cookies: Cookies) -> None:
+    def __init__(self, carrier: Carrier, way: Way, network: Network, cookies: Cookies, largest_head: int) -> None:
         self._carrier = carrier
+        self._largest_head = largest_head
         self._way = way
         self._ways: dict[Proxy | None, Way] = {}
         self._routes = Routes(network)
@@ -296,7 +327,7 @@ class _Port:
 
     @asynccontextmanager
     async def stream(self, request: Request) -> AsyncIterator[Response]:
-        where = _Where(place_of(request.url), self._way.timeout, head_was_read=False)
+        where = _Where(place_of(request.url), self._way.timeout, head_was_read=False, largest_head=self._largest_head)
         route = await self._routes.to(request.url)
         try:
             target = requested(request.url)
@@ -317,6 +348,9 @@ class _Port:
             yield response
         finally:
             await answer.aclose()
+
+    def forget_idle(self) -> None:
+        self._carrier.forget_idle()
 
     async def aclose(self) -> None:
         self._closed = True
@@ -370,6 +404,7 @@ class _Port:
             fields,
             request.body,
             request.written,
+            request.may_repeat or request.method != "POST",
         )
 
     def _check_proxy(self, response: _Response, proxy: Proxy | None, target: Requested) -> None:

@@ -83,6 +83,12 @@ class Wakefulness:
             self._timer.cancel()
             self._tick()
 
+    def end(self) -> None:
+        """Nobody will watch any more: leave no timer behind."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
     def _arm(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(self._period, self._tick)
 

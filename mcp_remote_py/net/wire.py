@@ -11,6 +11,7 @@ import contextlib
 import select
 import socket
 from collections import deque
+from collections.abc import Callable
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, cast
 
@@ -23,6 +24,8 @@ HIGH_WATER = 256 * 1024
 """So many bytes may wait to be read; beyond that the socket is not read (the peer feels it)."""
 Address = tuple[int, Any]
 """A family, and what `connect` takes for it."""
+Screen = Callable[[str, list[Address]], list[Address]]
+"""Given a host and its addresses, returns those that may be connected to. Raises a `Fault` where there is none."""
 
 
 class Wire(asyncio.Protocol):
@@ -164,12 +167,18 @@ class Wire(asyncio.Protocol):
             self._transport.close()
 
 
-async def connect(host: str, port: int, options: Options = (), *, ipv4: bool = False) -> Wire:
-    """Connect to the first address of a name that answers (RFC 8305). Raises `OSError`, or a group of them."""
+async def connect(
+    host: str, port: int, options: Options = (), *, ipv4: bool = False, screen: Screen | None = None
+) -> Wire:
+    """Connect to the first address of a name that answers (RFC 8305). Raises `OSError`, or a group of them.
+
+    `screen` is asked once, and what it leaves is what is connected to: no name is looked up again in between.
+    """
     loop = asyncio.get_running_loop()
     family = socket.AF_INET if ipv4 else socket.AF_UNSPEC
     found = await loop.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM)
-    addresses = _alternating([(kind, address) for kind, _, _, _, address in found])
+    addresses = [(int(kind), address) for kind, _, _, _, address in found]
+    addresses = _alternating(addresses if screen is None else screen(host, addresses))
     ready = await _race(addresses, options)
     _, wire = await loop.create_connection(Wire, sock=ready)
     return wire

@@ -15,10 +15,10 @@ from mcp_remote_py.core.message import Batch, Invalid, Message
 _LOG = logging.getLogger("mcp_remote_py.transports")
 
 
-def messages_in(raw: bytes, host: str) -> list[Message]:
+def messages_in(raw: bytes, host: str, depth: int = msg.DEPTH) -> list[Message]:
     """Return the messages of a text, an array (2025-03-26) item by item."""
     try:
-        parsed = msg.parse(raw)
+        parsed = msg.parse(raw, depth)
     except Invalid as invalid:
         return _made_of(invalid, host)
     if not isinstance(parsed, Batch):

@@ -7,11 +7,14 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING
 
-from mcp_remote_py.core.errors import Interrupted
+from mcp_remote_py.core import retries
+from mcp_remote_py.core.errors import Asked, Interrupted
 from mcp_remote_py.core.http import headers
 from mcp_remote_py.core.http.headers import Headers
 from mcp_remote_py.core.http.origins import Origin, origin_of, place_of
-from mcp_remote_py.core.http.statuses import Reply
+from mcp_remote_py.core.http.statuses import Reply, wants_more_scope
+from mcp_remote_py.core.message import Message
+from mcp_remote_py.net.carrier import Terms
 from mcp_remote_py.net.http import Bound, HttpPort, Request, Response, Written, follow, let_end, open_port
 from mcp_remote_py.net.redirects import allowed_origins
 from mcp_remote_py.settings import Tls
@@ -23,13 +26,15 @@ if TYPE_CHECKING:
 
 
 class Remote:
-    """One server. `url` is what the user named; `host` names it in sentences; `limit` is a message's, in bytes."""
+    """One server. `url` is what the user named; `host` names it in sentences; `limit` is a message's, in bytes, and
+    `depth` is how deeply it may be nested."""
 
     def __init__(self, reach: Reach) -> None:
         self.url = reach.target.url
         self.host = place_of(reach.target.url)
         self.connect_timeout = reach.timeouts.connect
         self.limit = reach.limits.message
+        self.depth = reach.limits.depth
         self.learn = reach.learn
         self.heard = reach.heard
         self._reach = reach
@@ -53,9 +58,14 @@ class Remote:
             network=reach.network,
             dead_peer=reach.timeouts.dead_peer,
             learn=reach.learn,
-            library=reach.network.library,
             jars=reach.jars,
+            terms=Terms(reach.network.library, reach.timeouts.reuse_idle, reach.limits.head),
         )
+
+    def forget_idle(self) -> None:
+        """Send nothing more on connections that are idle now: this machine slept, or is in another network."""
+        if self._port is not None:
+            self._port.forget_idle()
 
     async def have_credentials(self) -> None:
         """Get the credentials now, so that no limit for what follows counts the time of a command. Raises a `Fault`."""
@@ -67,27 +77,43 @@ class Remote:
         method: str,
         url: str,
         own: Headers,
-        body: bytes = b"",
+        message: Message | None = None,
         written: Written | None = None,
         bound: Bound = (),
     ) -> AsyncIterator[Response]:
         """Send a request with the user's headers and our `own`, and enter with its answer. Raises a `Fault`.
 
+        What tools say of themselves is not known here: no call of one counts as harmless.
+
         `bound` are headers of ours that go to one origin alone, wherever a redirect may lead.
 
-        After a 401 it is sent once more, where other credentials can be had: the first one did not run.
+        After a 401 (or a 403 for want of scope) it is sent once more, where other credentials can be had: the first one
+        did not run.
         """
-        shown = await self._credentials.headers()
-        request = Request(method, url, own, body, written, bound)
+        shown = await self._credentials.headers(method, url)
+        request = Request(method, url, own, written=written, bound=bound)
+        if message is not None:
+            request = request._replace(body=message.raw, may_repeat=retries.is_harmless(message, ()))
         async with self._send(request, shown) as response:
-            refused = response.status == 401 and self._is_home(response)
-            if not refused or not await self._credentials.refused(shown):
+            asked = self._asked(response)
+            if asked is None or not await self._credentials.refused(shown, asked):
                 yield response
                 return
             await let_end(response.chunks())
-        shown = await self._credentials.headers()
+        shown = await self._credentials.headers(method, url)
         async with self._send(request, shown) as response:
+            self._asked(response)
             yield response
+
+    def _asked(self, response: Response) -> Asked | None:
+        """Whether and how the server asks for other credentials. Takes in what it wants the next proof to hold."""
+        nonce = response.header("dpop-nonce")
+        if not (nonce or response.status in (401, 403)) or not self._is_home(response):
+            return None
+        if nonce:
+            self._credentials.nonce(nonce)
+        asked = Asked(response.status, response.header("www-authenticate"))
+        return asked if response.status == 401 or wants_more_scope(self.reply(response)) else None
 
     def _send(self, request: Request, shown: Headers) -> AbstractAsyncContextManager[Response]:
         if self._port is None or self._closed:
@@ -109,6 +135,7 @@ class Remote:
             source=self._credentials.source if self._is_home(response) else None,
             date=response.header("date"),
             now=time.time(),
+            is_home=self._is_home(response),
         )
 
     def _is_home(self, response: Response) -> bool:

@@ -39,6 +39,9 @@ class _Listened:
     def header(self, name: str) -> str:
         return self._response.header(name)
 
+    def headers(self) -> dict[str, str]:
+        return self._response.headers()
+
     async def chunks(self) -> Chunks:
         async for chunk in self._response.chunks():
             self._heard(self._key)

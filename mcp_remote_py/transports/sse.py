@@ -128,8 +128,10 @@ class HttpSse:
                 self._early.append(event)
                 if len(self._early) > MOST_EARLY or size > self._limit:
                     break
-        except Interrupted:
-            pass  # as for a stream that ended in order: it named no endpoint
+        except Interrupted as fault:
+            raise fault.restated(
+                hint="Nothing had been sent yet: it is safe to try again.", may_have_run=False
+            ) from None
         raise PeerBroke(
             f"{self._remote.host} opened an event stream that names no endpoint",
             hint="Perhaps the server speaks Streamable HTTP: try --transport http-only.",
@@ -171,7 +173,7 @@ class HttpSse:
         is_request = message.kind is Kind.REQUEST
         if is_request and message.method == "initialize":
             self._greeting, self._version = message.key, None
-        async with self._remote.request("POST", self._endpoint, self._own(), message.raw, written) as response:
+        async with self._remote.request("POST", self._endpoint, self._own(), message, written) as response:
             reply = self._remote.reply(response)
             accepted = 200 <= reply.status < 300  # the answer to a request comes on the stream
             asked = Asked(is_request and not accepted, in_session=True, with_token=self._remote.with_token)
@@ -194,7 +196,7 @@ class HttpSse:
     async def _read_early_answer(self, request: Message, response: Response) -> None:
         """Some servers put the answer into the answer to the POST, where this wire does not expect it."""
         try:
-            answer = msg.parse_one(await response.read(self._limit))
+            answer = msg.parse_one(await response.read(self._limit), self._remote.depth)
         except (Invalid, Fault):
             return  # it was only an acknowledgement; the answer comes on the stream
         if answer.is_answer and answer.id is not None and answer.key == request.key:
@@ -203,7 +205,9 @@ class HttpSse:
     async def _read_error(self, request: Message, response: Response) -> bool:
         """Hand on the JSON-RPC error in the body of a 4xx or 5xx. Returns whether there was one."""
         try:
-            error = Exchange(request, self._remote.host).read_error(await response.read(self._limit))
+            error = Exchange(request, self._remote.host, depth=self._remote.depth).read_error(
+                await response.read(self._limit)
+            )
         except Fault:
             return False  # the status has been read, and says enough
         if error is None:
@@ -245,6 +249,8 @@ class HttpSse:
     # --- Whether anybody is there ------------------------------------------------------------------------------
 
     def _look(self, wake: Wake | None) -> None:
+        if wake is not None and wake.is_doubtful:
+            self._remote.forget_idle()
         if wake is None or not wake.is_doubtful or self._question is not None or self._group is None:
             return
         ping = msg.request(f"mcp-remote-py-{token_hex(16)}", "ping")
@@ -270,7 +276,7 @@ class HttpSse:
         if event.name == "endpoint":
             self._endpoint = self._checked(event.data)
         elif event.is_message:
-            for message in messages_in(event.data.encode("utf-8"), self._remote.host):
+            for message in messages_in(event.data.encode("utf-8"), self._remote.host, self._remote.depth):
                 await self._hand_on(message)
 
     async def _hand_on(self, message: Message) -> None:
@@ -287,6 +293,7 @@ class HttpSse:
     async def close(self) -> None:
         self._closed = True
         self._doubt.over()
+        self._wakefulness.end()
         await self._remote.close()
         if not self._listening:
             await self._stack.aclose()

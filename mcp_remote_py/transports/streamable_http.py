@@ -121,7 +121,7 @@ class StreamableHttp:
         ticket, own = self._session.ticket, TO_POST + self._session.version_header()
         asked = Asked(is_request=False, in_session=self._session.is_bound, with_token=self._remote.with_token)
         bound = self._bound()
-        async with self._remote.request("POST", self._remote.url, own, message.raw, written, bound) as response:
+        async with self._remote.request("POST", self._remote.url, own, message, written, bound) as response:
             verdict = judge_post(self._remote.reply(response), asked)
             if verdict.fault is None:
                 await let_end(response.chunks())
@@ -130,7 +130,7 @@ class StreamableHttp:
 
     async def _ask(self, message: Message, written: Callable[[], None] | None) -> None:
         in_session = self._session.is_bound and message.method != INITIALIZE
-        exchange = Exchange(message, self._remote.host, in_session=in_session)
+        exchange = Exchange(message, self._remote.host, in_session=in_session, depth=self._remote.depth)
         call = _Call(exchange, self._session.begin() if exchange.opens_session else self._session.ticket)
         try:
             await self._exchange(call, message, written)
@@ -144,7 +144,7 @@ class StreamableHttp:
         own, bound = TO_POST + self._session.version_header(), self._bound()
         asked = Asked(is_request=True, in_session=call.exchange.in_session, with_token=self._remote.with_token)
         broken: Fault | None = None
-        async with self._remote.request("POST", self._remote.url, own, message.raw, written, bound) as response:
+        async with self._remote.request("POST", self._remote.url, own, message, written, bound) as response:
             verdict = judge_post(self._remote.reply(response), asked)
             self._note_session(call, response)
             answer = self._listened(call, response)
@@ -223,6 +223,7 @@ class StreamableHttp:
         breakable = Breakable(chunks, self._remote.host, may_break)
 
         def told(wake: Wake | None) -> None:
+            self._doubt_idle(wake)
             if wake is not None and wake.is_doubtful and may_break():
                 cursor.hurry()
                 breakable.break_off()
@@ -235,7 +236,12 @@ class StreamableHttp:
         with self._wakefulness.watching(self._rung):
             await self._clock.pause(pause, self._bell, heard)
 
+    def _doubt_idle(self, wake: Wake | None) -> None:
+        if wake is not None and wake.is_doubtful:
+            self._remote.forget_idle()
+
     def _rung(self, wake: Wake | None) -> None:
+        self._doubt_idle(wake)
         if wake is not None:
             self._bell.ring()
 
@@ -366,7 +372,7 @@ class StreamableHttp:
                     cursor.passed_over(event.retry)
                     continue
                 if event.is_message:
-                    for message in messages_in(event.data.encode("utf-8"), self._remote.host):
+                    for message in messages_in(event.data.encode("utf-8"), self._remote.host, self._remote.depth):
                         await self._deliver(message, None)
                 cursor.saw(event.id, event.retry, event.data)
 
@@ -376,6 +382,7 @@ class StreamableHttp:
         if self._bell.over:
             return
         self._bell.end()
+        self._wakefulness.end()
         bound = self._bound()
         try:
             if self._session.leave() is not None:

@@ -15,9 +15,16 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from websockets import http11
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.datastructures import Headers as Fields
-from websockets.exceptions import InvalidHandshake, InvalidMessage, InvalidStatus, InvalidURI, SecurityError
+from websockets.exceptions import (
+    InvalidHandshake,
+    InvalidMessage,
+    InvalidStatus,
+    InvalidURI,
+    SecurityError,
+)
 from websockets.protocol import State
 from websockets.typing import Subprotocol
 
@@ -29,6 +36,7 @@ from mcp_remote_py.core.http.proxies import Proxy, Route
 from mcp_remote_py.core.http.statuses import Reply, fault_of
 from mcp_remote_py.net import failures, redirects
 from mcp_remote_py.net.dial import Way, look
+from mcp_remote_py.net.failures import head_too_large
 from mcp_remote_py.net.proxied_socket import socket_through
 from mcp_remote_py.net.routes import Routes
 from mcp_remote_py.net.sockets import HAPPY_EYEBALLS_SECONDS, IPV4_HINT, dead_peer_options
@@ -66,6 +74,8 @@ class Connection(ClientConnection):
         if self.on_data is not None:
             self.on_data()
         super().data_received(data)
+        if self.response is None and self.protocol.handshake_exc is not None:
+            self.transport.abort()  # the library would read on, for as long as there is something
         if self.close_rcvd_at is None and self.protocol.close_rcvd is not None:
             self.close_rcvd_at = self.loop.call_later(CLOSE_SECONDS, self.transport.abort)
 
@@ -101,6 +111,7 @@ class Upgrade:
         self._url = as_websocket(reach.target.url)
         self._home = place_of(reach.target.url)
         self._limit = reach.timeouts.connect
+        http11.MAX_LINE_LENGTH = reach.limits.head  # the library has no other place for it; all heads have one limit
         self._options = dead_peer_options(reach.timeouts.dead_peer)
         self._allowed = redirects.allowed_origins(reach.network.redirect_to, "ws")
         self._routes = Routes(reach.network)
@@ -167,10 +178,21 @@ class Upgrade:
             **way,
         )
         assert isinstance(connection, Connection)  # noqa: S101  what `create_connection` makes
+        self._check_head(connection, url)
         if route.proxy is None:
             for option in self._options:
                 connection.transport.get_extra_info("socket").setsockopt(*option)
         return connection
+
+    def _check_head(self, connection: Connection, url: str) -> None:
+        """Refuse a head of which only all lines together are over the limit. Raises `TooLarge`."""
+        limit, fields = self._reach.limits.head, connection.response
+        if fields is not None and sum(len(name) + len(value) + 4 for name, value in fields.headers.raw_items()) > limit:
+            connection.transport.abort()
+            raise self._head_too_large(place_of(url))
+
+    def _head_too_large(self, host: str) -> TooLarge:
+        return head_too_large(host, self._reach.limits.head).restated(may_have_run=False)
 
     async def _through(self, proxy: Proxy, url: str) -> socket.socket:
         trust = self._trust() if proxy.scheme == "https" else None
@@ -240,11 +262,8 @@ class Upgrade:
                     return alert or fault
                 return await self._trust().hung_up(fault, host, self._look_of(url, route))
             if any(isinstance(cause, SecurityError) for cause in failures.causes(error)):
-                return TooLarge(
-                    f"the head of the answer of {host} has too many headers, or one that is too long",
-                    hint="It is the server's, or that of a proxy on the way: no WebSocket needs so much.",
-                    may_have_run=False,
-                )
+                found = self._head_too_large(host)
+                return found.restated(f"{found}, or has more than {http11.MAX_NUM_HEADERS} headers")
             return PeerBroke(f"{host} does not answer in HTTP", may_have_run=False)
         if isinstance(error, InvalidURI):
             return Unreachable(f"the URL of {host} cannot be used for a WebSocket", hint="Check the URL.", mends=False)
@@ -286,6 +305,7 @@ class Upgrade:
             source=source,
             date=given.get("Date", ""),
             now=time.time(),
+            is_home=is_home,
         )
         fault = fault_of(reply, with_token=is_home and credentials.with_authorization)
         fault.may_have_run = False  # no message has been sent yet

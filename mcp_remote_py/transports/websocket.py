@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.protocol import State
 
 from mcp_remote_py.core import message as msg
-from mcp_remote_py.core.errors import Fault, Interrupted, SignInNeeded
+from mcp_remote_py.core.errors import Asked, Fault, Interrupted, SignInNeeded
 from mcp_remote_py.core.http import closes
 from mcp_remote_py.core.http.headers import Headers
 from mcp_remote_py.core.http.origins import place_of
@@ -48,10 +48,12 @@ class WebSocket:
         self._doubt = Doubt()
         self._left = False
         """Whether the pipe was left because it was silent after this machine woke up."""
+        self._url = reach.target.url
         self._host = place_of(reach.target.url)
         self._by_message = reach.target.ws_auth == "message"
         self._credentials = reach.credentials
         self._limit = reach.limits.message
+        self._depth = reach.limits.depth
         self._deliver: Deliver
         self._socket: Connection | None = None
         self._shown: Headers = ()
@@ -66,13 +68,14 @@ class WebSocket:
         await self._knock()
 
     async def _knock(self) -> None:
-        self._shown = await self._credentials.headers()
+        self._shown = await self._credentials.headers("GET", self._url)
         try:
             opened = await self._upgrade.open(self._shown)
         except SignInNeeded as fault:
-            if fault.http_status != 401 or not await self._credentials.refused(self._shown):
+            asked = fault.asked or Asked(fault.http_status or 0)
+            if asked.status not in (401, 403) or not await self._credentials.refused(self._shown, asked):
                 raise
-            self._shown = await self._credentials.headers()
+            self._shown = await self._credentials.headers("GET", self._url)
             opened = await self._upgrade.open(self._shown)
         if self._closed:
             opened.socket.transport.abort()
@@ -145,7 +148,7 @@ class WebSocket:
     async def _receive(self, socket: Connection) -> None:
         while True:
             frame = await socket.recv(decode=False)
-            for message in messages_in(frame, self._host):
+            for message in messages_in(frame, self._host, self._depth):
                 self._heard, self._early = True, None
                 self._doubt.received(message)
                 await self._deliver(message, None)
@@ -180,6 +183,7 @@ class WebSocket:
     async def close(self) -> None:
         self._closed = True
         self._doubt.over()
+        self._wakefulness.end()
         socket, self._socket = self._socket, None
         if socket is None:
             return

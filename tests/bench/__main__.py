@@ -2,8 +2,8 @@
 
     python -m tests.bench [--rounds 5] [--only start,calls,...] [--json FILE]
 
-Ours, the peers that are installed (see `bridges.installed`) and a bare-socket bridge as the floor, all against the same
-server on this machine. On a shared machine only the ratios of one run mean anything.
+Ours, the peers that are installed (see `bridges.installed`), a bare-socket bridge as the floor and a client without any
+bridge, all against the same server on this machine. On a shared machine only the ratios of one run mean anything.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
+import platform
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,6 +20,9 @@ from pathlib import Path
 
 from tests.bench.bridges import Bridge, installed
 from tests.bench.measure import MEASUREMENTS, Figures, spread
+
+Found = dict[str, dict[str, list[float]]]
+"""Bridge, figure, one value a round."""
 
 
 @contextlib.contextmanager
@@ -39,7 +44,8 @@ def run(bridges: list[Bridge], names: list[str], rounds: int) -> dict[str, dict[
                 for bridge in bridges:
                     figures = _measured(name, bridge, origin)
                     for figure, value in figures.items():
-                        found[bridge.name].setdefault(figure, []).append(value)
+                        if bridge.command or (not figure.startswith(("RSS", "CPU")) and "CPU" not in figure):
+                            found[bridge.name].setdefault(figure, []).append(value)
             print(f"round {number + 1} of {rounds} is done", file=sys.stderr)
     return found
 
@@ -52,21 +58,46 @@ def _measured(name: str, bridge: Bridge, origin: str) -> Figures:
         return {}
 
 
-def table(found: dict[str, dict[str, list[float]]]) -> str:
-    """Return the medians as a table, each with its ratio to the first bridge, and the spread of ours."""
+def with_added(found: Found) -> Found:
+    """Return the figures with what each bridge adds to a call: its latency without that of the direct client."""
+    whole = {name: dict(values) for name, values in found.items()}
+    for figure, direct in found.get("direct", {}).items():
+        if figure.endswith((" p50 us", " p99 us")):
+            for name, values in found.items():
+                if name != "direct" and figure in values:
+                    whole[name][f"added {figure}"] = [
+                        mine - base for mine, base in zip(values[figure], direct, strict=False)
+                    ]
+    return whole
+
+
+def spreads(found: Found) -> str:
+    """Return the smallest and the largest value of every figure: the noise of the machine."""
+    lines = []
+    for figure in dict.fromkeys(figure for values in found.values() for figure in values):
+        cells = (
+            f"{name} {low:.1f} / {middle:.1f} / {high:.1f}"
+            for name, values in found.items()
+            if figure in values
+            for low, middle, high in [spread(values[figure])]
+        )
+        lines.append(f"{figure}: {'; '.join(cells)}")
+    return "\n".join(["min / median / max:", *lines])
+
+
+def table(found: Found) -> str:
+    """Return the medians as a table, each with its ratio to the first bridge."""
     names = list(found)
     figures = list(dict.fromkeys(figure for values in found.values() for figure in values))
     width = max(map(len, figures))
-    lines = [" " * width + "".join(f"{name:>24}" for name in names) + f"{'ours: min / max':>24}"]
+    lines = [" " * width + "".join(f"{name:>20}" for name in names)]
     for figure in figures:
         base = found[names[0]].get(figure)
         cells = []
         for name in names:
             values = found[name].get(figure)
             cells.append("-" if not values else f"{spread(values)[1]:.1f} {_ratio(values, base):>8}")
-        ours = found.get("mcp-remote-py", {}).get(figure)
-        extremes = f"{min(ours):.1f} / {max(ours):.1f}" if ours else ""
-        lines.append(f"{figure:<{width}}" + "".join(f"{cell:>24}" for cell in cells) + f"{extremes:>24}")
+        lines.append(f"{figure:<{width}}" + "".join(f"{cell:>20}" for cell in cells))
     lines.append(f"In brackets: the ratio to {names[0]} in this run.")
     return "\n".join(lines)
 
@@ -83,10 +114,12 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write all figures to this file, too")
     options = parser.parse_args()
     names = options.only.split(",") if options.only else list(MEASUREMENTS)
-    found = run(installed(), names, options.rounds)
-    print(table(found))
+    found = with_added(run(installed(), names, options.rounds))
+    print(table(found), spreads(found), sep="\n\n")
     if options.json:
-        options.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
+        machine = {"system": platform.platform(), "python": platform.python_version(), "cores": os.cpu_count()}
+        document = {"machine": machine, "rounds": options.rounds, "figures": found}
+        options.json.write_text(json.dumps(document, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":

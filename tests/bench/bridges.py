@@ -1,4 +1,4 @@
-"""The bridges that are compared: ours, the peers that are installed, and the floor."""
+"""What is compared: ours, the peers that are installed, the floor, and a client that needs no bridge."""
 
 from __future__ import annotations
 
@@ -15,11 +15,14 @@ class Bridge(NamedTuple):
 
     name: str
     command: tuple[str, ...]
-    """`{url}` stands for the server's URL."""
+    """`{url}` stands for the server's URL. Empty for the direct client, which speaks HTTP itself."""
 
     def on(self, url: str) -> list[str]:
         """Return its command line for this server."""
         return [word.replace("{url}", url) for word in self.command]
+
+
+DIRECT = Bridge("direct", ())
 
 
 def installed() -> list[Bridge]:
@@ -46,4 +49,5 @@ def installed() -> list[Bridge]:
     ours = (script,) if script else (sys.executable, "-m", "mcp_remote_py")
     found.append(Bridge("mcp-remote-py", (*ours, "{url}", "--transport", "http-only")))
     found.append(Bridge("floor", (sys.executable, "-m", "tests.bench.floor", "{url}")))
+    found.append(DIRECT)
     return found

@@ -2,8 +2,9 @@
 
     python -m tests.bench.far        prints its port; GET /count answers how many requests came since the last asking
 
-Bare sockets: a framework here would be measured along with the bridge. Keep-alive, chunked event streams (`/sse` in the
-path of the URL makes POSTs answer with one), and bodies of the asked size.
+Bare sockets: a framework here would be measured along with the bridge. Keep-alive, chunked event streams (`/events` in the
+path of the URL makes POSTs answer with one), `/late` in it makes each answer come 100 ms later, and bodies of the asked
+size.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from typing import cast
 
 _HEAD = b"HTTP/1.1 %d %s\r\nContent-Type: %s\r\n%s\r\n"
 _TOOLS = [{"name": "echo", "description": "says it again", "inputSchema": {"type": "object"}}]
+
+
+LATE_SECONDS = 0.1
 
 
 class Far(asyncio.Protocol):
@@ -38,7 +42,10 @@ class Far(asyncio.Protocol):
                 return
             self._data = rest[length:]
             method, path, _ = head.split(b" ", 2)
-            self._answer(method, path, rest[:length])
+            if b"/late" in path:
+                asyncio.get_running_loop().call_later(LATE_SECONDS, self._answer, method, path, rest[:length])
+            else:
+                self._answer(method, path, rest[:length])
 
     def _answer(self, method: bytes, path: bytes, body: bytes) -> None:
         if path == b"/count":

@@ -11,6 +11,7 @@ import queue
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 LANES = 64
@@ -48,31 +49,51 @@ class Lane:
         return event.partition(b"data: ")[2].rstrip(b"\n")
 
 
-def main(url: str) -> None:
-    """Carry lines until the end of input."""
-    parts = urlsplit(url)
-    waiting: queue.Queue[bytes | None] = queue.Queue()
-    gate = threading.Lock()
+class Lanes:
+    """As many connections as there is work for; `answered` is called in their threads, one at a time."""
 
-    def work(lane: Lane | None) -> None:
-        while (line := waiting.get()) is not None:
-            lane = lane or Lane(parts.hostname or "", parts.port or 80, parts.path)
+    def __init__(self, url: str, answered: Callable[[bytes], None]) -> None:
+        self._parts = urlsplit(url)
+        self._answered = answered
+        self._waiting: queue.Queue[bytes | None] = queue.Queue()
+        self._gate = threading.Lock()
+        self._workers: list[threading.Thread] = []
+
+    def post(self, line: bytes) -> None:
+        """Post a message as soon as a connection is free."""
+        if not self._workers or (self._waiting.qsize() > 0 and len(self._workers) < LANES):
+            self._workers.append(threading.Thread(target=self._work, daemon=True))
+            self._workers[-1].start()
+        self._waiting.put(line)
+
+    def close(self) -> None:
+        """Wait until all is answered."""
+        for _ in self._workers:
+            self._waiting.put(None)
+        for worker in self._workers:
+            worker.join()
+
+    def _work(self) -> None:
+        lane: Lane | None = None
+        while (line := self._waiting.get()) is not None:
+            lane = lane or Lane(self._parts.hostname or "", self._parts.port or 80, self._parts.path)
             answer = lane.ask(line.rstrip(b"\n"))
             if answer:
-                with gate:
-                    sys.stdout.buffer.write(answer + b"\n")
-                    sys.stdout.buffer.flush()
+                with self._gate:
+                    self._answered(answer)
 
-    workers: list[threading.Thread] = []
+
+def main(url: str) -> None:
+    """Carry lines until the end of input."""
+
+    def write(answer: bytes) -> None:
+        sys.stdout.buffer.write(answer + b"\n")
+        sys.stdout.buffer.flush()
+
+    lanes = Lanes(url, write)
     for line in sys.stdin.buffer:
-        if not workers or (waiting.qsize() > 0 and len(workers) < LANES):
-            workers.append(threading.Thread(target=work, args=(None,)))
-            workers[-1].start()
-        waiting.put(line)
-    for _ in workers:
-        waiting.put(None)
-    for worker in workers:
-        worker.join()
+        lanes.post(line)
+    lanes.close()
 
 
 if __name__ == "__main__":

@@ -5,30 +5,54 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import queue
+import re
 import statistics
 import subprocess
 import tempfile
 import time
 import urllib.request
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import psutil
 
 from tests.bench.bridges import Bridge
+from tests.bench.floor import Lanes
 
 Figures = dict[str, float]
 CALLS = 300
+CROWD = 2000
 IN_FLIGHT = 64
 PATIENCE = 120.0
 
 
-class Running:
-    """A started bridge, spoken to as a host does, without asyncio in the way."""
+class Running(ABC):
+    """Something that takes messages and gives answers, spoken to as a host does, without asyncio in the way."""
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        self.process = process
-        self.watched = psutil.Process(process.pid)
+    def __init__(self) -> None:
         self._count = 0
+
+    @abstractmethod
+    def write(self, line: bytes) -> None:
+        """Give it a message."""
+
+    @abstractmethod
+    def read(self) -> bytes:
+        """Take the next message from it; empty at the end."""
+
+    @abstractmethod
+    def cpu(self) -> float:
+        """Seconds of CPU so far."""
+
+    @abstractmethod
+    def memory(self) -> float:
+        """Resident MiB."""
+
+    @abstractmethod
+    def peak(self) -> float:
+        """The most resident MiB there ever were; 0 where nobody counts."""
 
     def send(self, method: str, params: object | None = None, *, wants_answer: bool = True) -> int:
         self._count += 1
@@ -37,15 +61,12 @@ class Running:
             message["params"] = params
         if wants_answer:
             message["id"] = self._count
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(message).encode() + b"\n")
-        self.process.stdin.flush()
+        self.write(json.dumps(message).encode() + b"\n")
         return self._count
 
     def hear(self) -> dict[str, object]:
         """Return the next answer; what the bridge says besides is passed over."""
-        assert self.process.stdout is not None
-        while line := self.process.stdout.readline():
+        while line := self.read():
             message: dict[str, object] = json.loads(line)
             if "id" in message and "method" not in message:
                 assert "result" in message, message
@@ -64,19 +85,77 @@ class Running:
     def call(self, **arguments: object) -> dict[str, object]:
         return self.ask("tools/call", {"name": "echo", "arguments": arguments})
 
+
+class Started(Running):
+    """A bridge in a process of its own."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        super().__init__()
+        self.process = process
+        self.watched = psutil.Process(process.pid)
+
+    def write(self, line: bytes) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(line)
+        self.process.stdin.flush()
+
+    def read(self) -> bytes:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline()
+
     def cpu(self) -> float:
-        """Seconds of CPU of the process and its children, if it has any."""
+        """As `Running`, its children with it."""
         family = [self.watched, *self.watched.children(recursive=True)]
         return sum(times.user + times.system for times in (member.cpu_times() for member in family))
 
     def memory(self) -> float:
-        """Resident MiB of the process and its children."""
+        """As `Running`, its children with it."""
         family = [self.watched, *self.watched.children(recursive=True)]
         return sum(member.memory_info().rss for member in family) / 2**20
 
+    def peak(self) -> float:
+        """As `Running`; Linux alone counts it, and children are left out."""
+        status = Path(f"/proc/{self.process.pid}/status")
+        found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text()) if status.exists() else None
+        return int(found.group(1)) / 1024 if found else 0.0
+
+
+class Direct(Running):
+    """No bridge at all: a client that posts over bare sockets."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        self._answers: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._lanes = Lanes(url, self._answers.put)
+
+    def write(self, line: bytes) -> None:
+        self._lanes.post(line)
+
+    def read(self) -> bytes:
+        return self._answers.get(timeout=PATIENCE)
+
+    def cpu(self) -> float:
+        return 0.0
+
+    def memory(self) -> float:
+        return 0.0
+
+    def peak(self) -> float:
+        return 0.0
+
 
 @contextlib.contextmanager
-def started(bridge: Bridge, url: str) -> Iterator[Running]:
+def opened(bridge: Bridge, url: str) -> Iterator[Running]:
+    """Start a bridge, or be ready without one; it is gone when the block is left."""
+    if not bridge.command:
+        yield Direct(url)
+        return
+    with started(bridge, url) as running:
+        yield running
+
+
+@contextlib.contextmanager
+def started(bridge: Bridge, url: str) -> Iterator[Started]:
     """Start a bridge; it is gone when the block is left."""
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -90,13 +169,15 @@ def started(bridge: Bridge, url: str) -> Iterator[Running]:
         ) as process,
     ):
         try:
-            yield Running(process)
+            yield Started(process)
         finally:
             process.kill()
 
 
 def start(bridge: Bridge, origin: str) -> Figures:
     """From spawn to the answered initialize and to the first tools/list; requests until then; the end."""
+    if not bridge.command:
+        return {}
     _count(origin)
     begin = time.perf_counter()
     with started(bridge, f"{origin}/mcp") as running:
@@ -122,9 +203,22 @@ def start(bridge: Bridge, origin: str) -> Figures:
         }
 
 
+def distant(bridge: Bridge, origin: str) -> Figures:
+    """From spawn to the answered initialize and tools/list, of a server each of whose answers takes 100 ms."""
+    if not bridge.command:
+        return {}
+    begin = time.perf_counter()
+    with started(bridge, f"{origin}/late/mcp") as running:
+        running.greet()
+        greeted = time.perf_counter()
+        running.ask("tools/list")
+        listed = time.perf_counter()
+    return {"100 ms away: initialize ms": (greeted - begin) * 1e3, "100 ms away: list ms": (listed - begin) * 1e3}
+
+
 def calls(bridge: Bridge, origin: str, path: str = "mcp") -> Figures:
-    """One call after the other: how long each takes, CPU for each, memory afterwards."""
-    with started(bridge, f"{origin}/{path}") as running:
+    """One call after the other: how long each takes, and CPU for each."""
+    with opened(bridge, f"{origin}/{path}") as running:
         running.greet()
         for _ in range(30):
             running.call(text="warm")
@@ -149,11 +243,11 @@ def streams(bridge: Bridge, origin: str) -> Figures:
 
 
 def crowd(bridge: Bridge, origin: str) -> Figures:
-    """Many calls, always so many of them in flight."""
-    with started(bridge, f"{origin}/mcp") as running:
+    """Two thousand calls, always so many of them in flight, and the memory afterwards."""
+    with opened(bridge, f"{origin}/mcp") as running:
         running.greet()
         running.call(text="warm")
-        cpu, begin, total = running.cpu(), time.perf_counter(), CALLS * 4
+        cpu, begin, total = running.cpu(), time.perf_counter(), CROWD
         sent = heard = 0
         while heard < total:
             while sent < total and sent - heard < IN_FLIGHT:
@@ -165,22 +259,28 @@ def crowd(bridge: Bridge, origin: str) -> Figures:
         return {
             "calls/s, 64 in flight": total / elapsed,
             "CPU us, 64 in flight": (running.cpu() - cpu) / total * 1e6,
-            "RSS MiB after": running.memory(),
+            f"RSS MiB after {CROWD} calls": running.memory(),
         }
 
 
 def payload(bridge: Bridge, origin: str) -> Figures:
-    """One result of ten million characters."""
-    with started(bridge, f"{origin}/mcp") as running:
-        running.greet()
-        running.call(text="warm")
-        begin = time.perf_counter()
-        running.call(size=10_000_000)
-        return {"10 MB ms": (time.perf_counter() - begin) * 1e3}
+    """One result of ten million characters, as JSON and as an event."""
+    found: Figures = {}
+    for path, name in (("mcp", "10 MB"), ("events", "10 MB by SSE")):
+        with opened(bridge, f"{origin}/{path}") as running:
+            running.greet()
+            running.call(text="warm")
+            begin = time.perf_counter()
+            running.call(size=10_000_000)
+            found[f"{name} ms"] = (time.perf_counter() - begin) * 1e3
+            found[f"{name} peak RSS MiB"] = running.peak()
+    return found
 
 
 def idle(bridge: Bridge, origin: str, seconds: float = 5.0) -> Figures:
     """CPU of a bridge that has nothing to do."""
+    if not bridge.command:
+        return {}
     with started(bridge, f"{origin}/mcp") as running:
         running.greet()
         running.ask("tools/list")
@@ -192,6 +292,8 @@ def idle(bridge: Bridge, origin: str, seconds: float = 5.0) -> Figures:
 
 def twenty(bridge: Bridge, origin: str) -> Figures:
     """Twenty started at once, as hosts with many servers do."""
+    if not bridge.command:
+        return {}
     begin = time.perf_counter()
     with contextlib.ExitStack() as stack:
         crew = [stack.enter_context(started(bridge, f"{origin}/mcp")) for _ in range(20)]
@@ -207,6 +309,7 @@ def twenty(bridge: Bridge, origin: str) -> Figures:
 
 MEASUREMENTS = {
     "start": start,
+    "distant": distant,
     "calls": calls,
     "streams": streams,
     "crowd": crowd,

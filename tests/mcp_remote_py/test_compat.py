@@ -154,7 +154,7 @@ def test_what_serves_is_refused_with_the_exact_line(arguments: tuple[str, ...], 
 
 def test_all_refusals_are_told_at_once() -> None:
     with pytest.raises(ConfigError) as refused:
-        read_settings([URL, "--resource", "x", "--device-code", "--host", "y"], {})
+        read_settings([URL, "--digest", "--protocol-version", "x", "--username", "y"], {})
     assert len(str(refused.value).splitlines()) == 3
 
 

@@ -17,9 +17,12 @@ from mcp_remote_py.config_file import NOT_INSIDE
 from mcp_remote_py.core import options
 from mcp_remote_py.core.errors import ConfigError
 from mcp_remote_py.core.message import encode
+from mcp_remote_py.core.oauth.preferences import AUTH_METHODS, GRANTS
 from mcp_remote_py.core.options import Level, Option
-from mcp_remote_py.option_table import ALGORITHMS, OPTIONS, PREFIX, WAYS
+from mcp_remote_py.option_row import PREFIX
+from mcp_remote_py.option_table import ALGORITHMS, OPTIONS, WAYS
 from mcp_remote_py.settings import Settings
+from tests.support.examples import examples
 
 ROWS = [option for option in OPTIONS if option.name not in NOT_INSIDE]
 PLACES = ("flag", "variable", "profile", "top")
@@ -40,12 +43,17 @@ def _samples(option: Option) -> list[str]:
         "transport": [*WAYS],
         "jwt_alg": [*ALGORITHMS],
         "log_level": ["debug", "warning", "error"],
+        "grant": [*GRANTS],
+        "token_auth_method": [*AUTH_METHODS],
+        "signing_alg": ["ES256", "RS256", "PS256", "EdDSA"],
+        "authorize_param": [f"name{number}=text" for number in numbers],
     }
     by_metavar = {
         "TIME": [f"{number}s" for number in numbers],
         "NAME=TIME": [f"tool{number}={number}m" for number in numbers],
         "SIZE": [f"{number}KiB" for number in numbers],
         "N": numbers,
+        "PORT": numbers,
         "ORIGIN": [f"https://host{number}.example" for number in numbers],
         "HEADER": [f"X-Header: {number}" for number in numbers],
         "COMMAND": [f"program {number}" for number in numbers],
@@ -102,7 +110,7 @@ def _file(world: Mapping[str, Mapping[str, Said]]) -> str:
     return f"{top}[profiles.p]\n{profile}"
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(worlds(), st.data())
 def test_the_highest_place_wins_for_every_option_at_once(
     world: dict[str, dict[str, Said]], data: st.DataObject
@@ -147,6 +155,9 @@ def _dropped_by_the_profile(world: Mapping[str, Mapping[str, Said]]) -> set[str]
         ({"log_level", "debug", "silent"}, "-"),
         ({"keep_alive", "ping_interval"}, "-"),
         ({"basic_password_env", "basic_password_file"}, "-"),
+        ({"client_id", "static_oauth_client_info"}, "-"),
+        ({"client_secret", "client_secret_env", "client_secret_file"}, "-"),
+        ({"grant", "client_credentials", "device_code"}, "-"),
     ]
     sources = {"token", "bearer_file", "bearer_command", "basic", "jwt_key_env", "jwt_key_file"}
     gone = {name for group, _ in groups if group & profile for name in group}

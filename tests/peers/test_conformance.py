@@ -1,7 +1,7 @@
 """The official conformance suite: its client scenarios through the bridge, its server scenarios against our server.
 
-The suite's newest version that Node 20 can run is pinned in package.json. Left out are the scenarios of sign-in, and
-those server scenarios that ask for the tools of the suite's own example server.
+The scenarios of sign-in are in `conformance`, with a page of their results. Left out are those server scenarios that
+ask for the tools of the suite's own example server.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.peers import conformance
+from tests.peers.conformance import BY_REVISION, MUST_PASS, SUITE
 from tests.peers.install import Peers
 from tests.peers.programs import console_script, our_server, url_of
 
@@ -31,14 +33,16 @@ SERVER = (
     "dns-rebinding-protection",
     "server-sse-multiple-streams",
 )
+REVISION = "2025-11-25"
 _PASSED = re.compile(r"Passed: (\d+)/(\d+), 0 failed, 0 warnings")
+ROWS = [(revision, scenario) for revision, scenarios in BY_REVISION.items() for scenario in scenarios]
 
 
 async def run_suite(peers: Peers, *arguments: str) -> None:
     """Run one scenario. Fails unless something was checked and all of it passed."""
     process = await asyncio.create_subprocess_exec(
-        peers.node,
-        peers.script("@modelcontextprotocol/conformance/dist/index.js"),
+        peers.newer_node,
+        peers.script(SUITE),
         *arguments,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
@@ -54,10 +58,22 @@ async def run_suite(peers: Peers, *arguments: str) -> None:
 @pytest.mark.parametrize("scenario", CLIENT)
 async def test_a_client_scenario_passes_through_the_bridge(scenario: str, peers: Peers) -> None:
     client = Path(__file__).parent / "hosts" / "conformance_client.mjs"
-    await run_suite(peers, "client", "--command", f'{peers.node} "{client}"', "--scenario", scenario)
+    words = ["client", "--command", f'{peers.node} "{client}"', "--scenario", scenario, "--spec-version", REVISION]
+    await run_suite(peers, *words)
 
 
 @pytest.mark.parametrize("scenario", SERVER)
 async def test_a_server_scenario_passes_against_our_server(scenario: str, peers: Peers) -> None:
     async with our_server([peers.node, peers.everything, "stdio"]) as server:
-        await run_suite(peers, "server", "--url", url_of(server, "http"), "--scenario", scenario)
+        words = ["server", "--url", url_of(server, "http"), "--scenario", scenario, "--spec-version", REVISION]
+        await run_suite(peers, *words)
+
+
+@pytest.mark.parametrize(("revision", "scenario"), ROWS)
+async def test_a_sign_in_scenario_ends_as_the_page_of_results_says(
+    revision: str, scenario: str, peers: Peers, tmp_path: Path
+) -> None:
+    outcome = await conformance.run(peers, scenario, revision, tmp_path)
+    assert outcome.passed or revision not in MUST_PASS, outcome.output
+    row = conformance.written()[revision][scenario]
+    assert (outcome.passed, outcome.checks) == (row["passed"], row["checks"]), outcome.output

@@ -184,7 +184,11 @@ class FaultServer(ScriptedServer):
         super().__init__(self._serve_request, port=port)
         self.wire = wire
         self.flavour = flavour
-        self.ran: Counter[str] = Counter()
+        self.ran: Counter[int] = Counter()
+        self.sizes: dict[str, int] = {}
+        """How many bytes a good server sends in each place that there has been."""
+        self.resumable_from = 2**31
+        """After so many bytes of an answer it can be taken up again."""
         self.methods: list[str] = []
         """Of all messages that came, in their order."""
         self.says_lost: Deed = status(404)
@@ -242,20 +246,21 @@ class FaultServer(ScriptedServer):
             stream = next(self._numbers)
             begin = encode_event(b"", identifier=f"{stream}/0", retry=1)
             events = [begin, encode_event(news, identifier=f"{stream}/1"), encode_event(body, identifier=f"{stream}/2")]
+            self.resumable_from = len(_events_head(head) + _chunk(begin))
             self._rests |= {f"{stream}/{at}": events[at + 1 :] for at in range(3)}
         return _events_head(head) + b"".join(map(_chunk, events)) + b"0\r\n\r\n"
 
     # --- Serving -----------------------------------------------------------------------------------------------
 
-    async def _send(self, place: str, peer: Peer, moment: Moment, runs: bool = True) -> bool:
+    async def _send(self, place: str, peer: Peer, moment: Moment) -> bool:
         """Do what is to be done in this place. Returns whether the request has its effect."""
         waiting = self._spoilt.get(place)
         spoilt = waiting.pop(0) if waiting else _Spoilt(in_full, runs=True)
-        runs = runs and spoilt.runs
-        if runs and moment.doc is not None and place == moment.doc.get("method") == "tools/call":
+        self.sizes[place] = len(moment.whole)
+        if spoilt.runs and moment.doc is not None and place == moment.doc.get("method") == "tools/call":
             self.ran[moment.doc["params"]["key"]] += 1
         await spoilt.deed(peer, moment)
-        return runs
+        return spoilt.runs
 
     async def _serve_request(self, seen: Seen, peer: Peer) -> None:
         if seen.method == "POST":
@@ -296,6 +301,7 @@ class FaultServer(ScriptedServer):
         if not peer.writer.is_closing():
             await peer.silence()
             await peer.hang_up()
+        del self._streams[session]
 
     async def _accepted(self, seen: Seen, doc: dict[str, Any], peer: Peer) -> None:
         session = seen.target.removeprefix("/messages/")
@@ -306,7 +312,7 @@ class FaultServer(ScriptedServer):
         runs = await self._send(f"accepting {doc.get('method')}", peer, Moment(_ACCEPTED, doc))
         if runs and "id" in doc and "method" in doc:
             body = self._answer(doc)
-            if not stream.writer.is_closing():
+            if not (stream.writer.is_closing() or stream.has_finished):
                 await self._send(doc["method"], stream, Moment(_chunk(encode_event(body)), doc, body))
 
     async def _socket(self, seen: Seen, peer: Peer) -> None:
@@ -314,7 +320,7 @@ class FaultServer(ScriptedServer):
         accept = base64.b64encode(hashlib.sha1(key.encode()).digest()).decode()  # noqa: S324
         head = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Accept": accept}
         await self._send("opening", peer, Moment(head_of(101, head)))
-        while not peer.writer.is_closing() and (text := await _frame(peer)) is not None:
+        while not (peer.writer.is_closing() or peer.has_finished) and (text := await _frame(peer)) is not None:
             doc = json.loads(text)
             self.methods.append(doc.get("method", "answer"))
             if "id" in doc and "method" in doc:

@@ -11,6 +11,7 @@ import shutil
 import sys
 import sysconfig
 import tempfile
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,8 @@ class Speaker:
     def __init__(self) -> None:
         self.heard: list[bytes] = []
         self.log = b""
+        self.answers: Counter[str] = Counter()
+        """How many answers each id, as JSON, has had."""
         self._lines: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._waiting: dict[str, asyncio.Future[dict[str, Any]]] = {}
         self.asked: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
@@ -61,6 +64,7 @@ class Speaker:
         doc = json.loads(line)
         waiting = None
         if isinstance(doc, dict) and "method" not in doc:
+            self.answers[json.dumps(doc.get("id"))] += 1
             waiting = self._waiting.pop(json.dumps(doc.get("id")), None)
         elif isinstance(doc, dict):
             self.asked.put_nowait(doc)

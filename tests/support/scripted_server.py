@@ -57,6 +57,8 @@ class Peer:
         self.reader = reader
         self.writer = writer
         self.chunked = False
+        self.has_finished = False
+        """Whether it has said that nothing more will come."""
 
     async def request(self) -> Seen | None:
         """Read one request; None where the client hung up."""
@@ -137,6 +139,7 @@ class Peer:
 
     async def half_close(self) -> None:
         """Say that nothing more will come, and go on reading."""
+        self.has_finished = True
         self.writer.write_eof()
 
     async def hang_up(self) -> None:
@@ -253,7 +256,9 @@ class ScriptedServer:
                 self._changed.notify_all()
             assert self.script is not None
             await self.script(seen, peer)
-            if peer.writer.is_closing():
+            if peer.has_finished:
+                await peer.silence()
+            if peer.writer.is_closing() or peer.has_finished:
                 return
             if peer.chunked:
                 await peer.end()

@@ -7,7 +7,7 @@ said means the same. Source: RFC 6455 section 7.4.
 from __future__ import annotations
 
 from mcp_remote_py.core.credentials import Source
-from mcp_remote_py.core.errors import Fault, Interrupted, PeerBroke, SignInNeeded, TooLarge
+from mcp_remote_py.core.errors import Asked, Fault, Interrupted, PeerBroke, SignInNeeded, TooLarge
 from mcp_remote_py.core.redact import printable
 
 POLICY, TOO_BIG = 1008, 1009
@@ -30,7 +30,9 @@ def fault_of_peer(host: str, code: int, reason: str, *, heard: bool, source: Sou
         if source is not None:
             text = f"{host} refused {source.what} (close code {code}){suffix}"
             return SignInNeeded(text, hint=source.mend, may_have_run=heard)
-        return SignInNeeded(f"{host} asks for a sign-in (close code {code}){suffix}", may_have_run=heard)
+        fault = SignInNeeded(f"{host} asks for a sign-in (close code {code}){suffix}", may_have_run=heard)
+        fault.asked = Asked()
+        return fault
     if code == TOO_BIG:
         return TooLarge(
             f"{host} closed the connection because a message was too large for it (close code {code}){suffix}",

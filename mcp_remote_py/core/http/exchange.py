@@ -15,13 +15,17 @@ from mcp_remote_py.core.redact import printable
 
 
 class Exchange:
-    """One request, and what came for it so far. `in_session`: it was sent with a session id."""
+    """One request, and what came for it so far. `in_session`: it was sent with a session id.
 
-    def __init__(self, request: Message, host: str, *, in_session: bool = False) -> None:
+    `depth` is how deeply an answer may be nested.
+    """
+
+    def __init__(self, request: Message, host: str, *, in_session: bool = False, depth: int = msg.DEPTH) -> None:
         if request.id is None:
             raise ValueError("only a request has an exchange")
         self._id = request.id
         self._host = host
+        self._depth = depth
         self.in_session = in_session
         self._stray: str | None = None
         self.key = request.key
@@ -35,7 +39,7 @@ class Exchange:
         Raises `PeerBroke` for what is no message, and `SessionLost` for an error that means just that.
         """
         try:
-            parsed = msg.parse(raw)
+            parsed = msg.parse(raw, self._depth)
         except Invalid as invalid:
             raise self._broken(invalid) from None
         items = parsed.items if isinstance(parsed, Batch) else (parsed,)
@@ -54,7 +58,7 @@ class Exchange:
         if self.in_session and dialects.refusal_says_lost(status, raw[:4096].decode("utf-8", "replace")):
             raise self._session_lost(status)
         try:
-            message = msg.parse_one(raw)
+            message = msg.parse_one(raw, self._depth)
         except Invalid:
             return None
         if message.kind is not Kind.ERROR:

@@ -11,17 +11,15 @@ from __future__ import annotations
 from collections import deque
 from typing import NamedTuple
 
+from mcp_remote_py.core.backoff import LONGEST_SECONDS, drawn
 from mcp_remote_py.core.http.headers import may_travel
 
 FIRST_PAUSE = 1.0
-GROWTH = 2.0
-LONGEST_PAUSE = 60.0
+LONGEST_PAUSE = LONGEST_SECONDS
 STEADY_SECONDS = 5.0
 """A connection that stood for so long counts as progress even if the server had nothing to say on it."""
 SHORTEST_PAUSE = 0.01
 """A server that says `retry: 0` gets its wish, but not a busy loop."""
-SHORTEST_DRAW = 0.1
-"""The luckiest draw is no busy loop either."""
 STIRRED_PAUSE = 0.25
 """Who is told that it is worth a try now still leaves so much time between two attempts."""
 LONGEST_CALL_PAUSE = 5.0
@@ -48,8 +46,7 @@ class Pause(NamedTuple):
 
 def backoff(fruitless: int, chance: float, longest: float = LONGEST_PAUSE) -> float:
     """Return the seconds to wait after so many fruitless attempts in a row. `chance` is drawn evenly from 0 to 1."""
-    most: float = min(FIRST_PAUSE * GROWTH ** min(fruitless, 20), longest)
-    return max(SHORTEST_DRAW, most * chance)
+    return drawn(fruitless, chance, FIRST_PAUSE, longest)
 
 
 class Cursor:

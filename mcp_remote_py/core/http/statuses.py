@@ -10,7 +10,7 @@ import re
 from typing import NamedTuple
 
 from mcp_remote_py.core.credentials import Source
-from mcp_remote_py.core.errors import Fault, Refused, SignInNeeded
+from mcp_remote_py.core.errors import Asked, Fault, Refused, SignInNeeded
 from mcp_remote_py.core.http import retry_after
 from mcp_remote_py.core.http.headers import media_type
 from mcp_remote_py.core.redact import printable
@@ -33,6 +33,8 @@ class Reply(NamedTuple):
     """What our wall clock says, where the server does not say the time."""
     source: Source | None = None
     """What gave the `Authorization` header that was sent, where that is known."""
+    is_home: bool = True
+    """Whether the server itself answered, not one to which a redirect led."""
 
 
 _WORDS = {
@@ -91,6 +93,13 @@ def wants_more_scope(reply: Reply) -> bool:
 
 def fault_of(reply: Reply, *, with_token: bool) -> Fault:
     """Return the fault that a status means by itself. `with_token`: an `Authorization` header had been sent."""
+    fault = _fault_of(reply, with_token=with_token)
+    if isinstance(fault, SignInNeeded) and reply.is_home and not with_token:
+        fault.asked = Asked(reply.status, reply.challenge)
+    return fault
+
+
+def _fault_of(reply: Reply, *, with_token: bool) -> Fault:
     if reply.status == 401:
         if with_token:
             source = reply.source or SOME_TOKEN

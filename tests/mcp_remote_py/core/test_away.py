@@ -26,6 +26,7 @@ from mcp_remote_py.core.errors import (
 from mcp_remote_py.core.message import Key, Message, key_of
 from mcp_remote_py.core.relay import Relay
 from mcp_remote_py.core.retries import Policy
+from tests.support.examples import examples
 from tests.support.playbook import (
     HTTP,
     INITIALIZE,
@@ -552,6 +553,93 @@ def test_a_server_that_does_not_answer_the_reopening_is_not_waited_for_for_ever(
     script.client(call(6, name="pay")).expect(Arm(Timer("hold", K6), 20.0))
 
 
+def test_ten_calls_that_lose_the_session_together_open_one_new_one() -> None:
+    calls = [call(number, name="pay") for number in range(20, 30)]
+    script = in_session()
+    for one in calls:
+        script.client(one)
+    script.skip()
+    for one in calls:
+        script.over(one.key, SessionLost("404"))
+    (reopening,) = script.sent()
+    sent = script.server(welcome(reopening.message.id), reopening.exchange).sent()
+    assert [command.message for command in sent[1:11]] == calls
+
+
+def test_a_new_session_in_another_version_is_an_error_for_all_and_nothing_is_sent_in_it() -> None:
+    calls = [call(number, name="pay") for number in range(20, 30)]
+    script = in_session()
+    for one in (call(10, "logging/setLevel", level="debug"), call(11, "resources/subscribe", uri="a:1")):
+        script.client(one).server(answer(one.id), one.key).over(one.key)
+    for one in calls:
+        script.client(one)
+    script.skip()
+    for one in calls:
+        script.over(one.key, SessionLost("404"))
+    (reopening,) = script.sent()
+    script.server(welcome(reopening.message.id, version="2025-03-26"), reopening.exchange)
+    assert not [command for command in script.pending if isinstance(command, ToServer)]
+    failed = said(script)
+    assert [doc["id"] for doc in failed] == list(range(20, 30))
+    assert all("another protocol version" in doc["error"]["message"] for doc in failed)
+    assert not any(doc["error"]["data"]["may_have_run"] for doc in failed)
+
+
+def test_a_late_failure_of_an_attempt_that_was_taken_back_sends_nothing_twice() -> None:
+    look = call(5, name="look")
+    script = beginning("sse-only").up(PIPE).server(welcome()).client(INITIALIZED)
+    listing = call(1, "tools/list")
+    script.client(listing).server(answer(1, TOOLS)).client(look).skip().down(Interrupted("gone")).skip()
+    script.over(K5, Interrupted("the POST broke, too")).nothing()
+    script.rings("return", key_of("")).skip().up(PIPE)
+    (reopening,) = script.sent()
+    sent = script.server(welcome(reopening.message.id)).sent()
+    assert [command.message for command in sent].count(look) == 1
+    assert [doc["id"] for doc in said(script.server(answer(5)))] == [5]
+
+
+# --- A pause that the server asked for ------------------------------------------------------------------------------
+
+
+def asked_to_wait(seconds: float) -> Play:
+    busy = again(Refused("the server is busy (503)", http_status=503, mends=True, may_have_run=False), seconds)
+    return beginning().up().over(K0, busy).client(INITIALIZED).skip()
+
+
+def test_a_call_in_a_pause_longer_than_it_may_be_held_is_an_error_at_once_that_says_when_to_try_again() -> None:
+    (failed,) = said(asked_to_wait(300.0).client(call(5, name="pay")))
+    assert failed["error"]["data"]["retry_after"] == 300.0
+    assert failed["error"]["data"]["may_have_run"] is False
+    assert "--hold" in failed["error"]["message"]
+
+
+def test_a_list_in_such_a_pause_is_empty_at_once() -> None:
+    (listed,) = said(asked_to_wait(300.0).client(call(5, "tools/list")))
+    assert listed["result"] == {"tools": []}
+
+
+def test_when_the_end_of_the_pause_is_near_a_call_is_held_again() -> None:
+    script = asked_to_wait(300.0).rings("near", key_of("")).client(call(5, name="pay"))
+    script.expect(Arm(Timer("hold", K5), 20.0))
+
+
+def test_a_pause_that_fits_is_waited_for() -> None:
+    script = asked_to_wait(10.0).client(call(5, name="pay")).expect(Arm(Timer("hold", K5), 20.0))
+    (reopening,) = script.rings("return", key_of("")).sent()
+    assert reopening.message.method == "initialize"
+
+
+def test_what_is_held_when_such_a_pause_begins_is_not_held_any_longer() -> None:
+    script = in_session().client(call(5, name="pay")).skip().over(K5, SessionLost("404"))
+    (reopening,) = script.sent()
+    busy = again(Refused("busy", http_status=503, mends=True, may_have_run=False), 300.0)
+    script.over(reopening.message.key, busy)
+    (failed,) = said(script)
+    assert failed["error"]["data"]["retry_after"] == 300.0
+    script.client(call(6, name="pay"))
+    assert [doc["id"] for doc in said(script)] == [6]
+
+
 # --- The promise, under any interleaving --------------------------------------------------------------------------
 
 FAULTS: tuple[Fault | None, ...] = (
@@ -709,7 +797,7 @@ class World:
 
 
 @given(st.sampled_from(STRATEGIES), st.booleans(), st.lists(STEP, min_size=15, max_size=60))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 def test_one_answer_for_each_call_and_none_run_twice(
     strategy: str, warm: bool, steps: list[tuple[str, int, Fault | None]]
 ) -> None:
@@ -725,7 +813,7 @@ def test_one_answer_for_each_call_and_none_run_twice(
 
 
 @given(st.sampled_from(STRATEGIES), st.booleans(), st.lists(STEP, min_size=15, max_size=60))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_whatever_happened_a_server_that_is_back_is_reached_and_nobody_is_left_waiting(
     strategy: str, warm: bool, steps: list[tuple[str, int, Fault | None]]
 ) -> None:

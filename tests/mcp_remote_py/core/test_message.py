@@ -145,3 +145,38 @@ def test_lone_surrogates_stay_escaped() -> None:
     assert msg.encode({"a": "\ud800é"}) == b'{"a":"\\ud800\\u00e9"}'
     raw = b'{"jsonrpc":"2.0","id":1,"result":"\\ud800"}'
     assert parse_one(raw).raw == raw
+
+
+# --- Depth -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [("[", "]"), ('{"a":', "}"), ('[{"[":', '},"]"]')])
+@pytest.mark.parametrize("filling", ["", " " * 5000], ids=["short", "long"])
+def test_a_message_may_be_nested_up_to_the_limit(shape: tuple[str, str], filling: str) -> None:
+    per_shape = 2 if shape[0].startswith("[{") else 1
+
+    def nested(levels: int) -> bytes:
+        within = (levels - 1) // per_shape
+        body = shape[0] * within + "1" + shape[1] * within
+        return f'{{"jsonrpc":"2.0","id":7,{filling}"result":{body}}}'.encode()
+
+    assert parse_one(nested(21), 21).id == 7
+    with pytest.raises(Invalid) as caught:
+        parse(nested(23), 21)
+    assert caught.value.reason == "nested too deeply (the limit is 21 levels, --max-depth)"
+    assert (caught.value.code, caught.value.identifier, caught.value.answerable) == (-32600, 7, False)
+
+
+@pytest.mark.parametrize("levels", [800, 100_000])
+def test_beyond_what_python_reads_the_error_is_the_same(levels: int) -> None:
+    raw = b'{"jsonrpc":"2.0","id":7,"method":"x","params":' + b"[" * levels + b"]" * levels + b"}"
+    with pytest.raises(Invalid, match="--max-depth") as caught:
+        parse(raw)
+    assert (caught.value.identifier, caught.value.answerable) == (7, True)
+
+
+def test_many_values_side_by_side_are_not_deep() -> None:
+    items = ",".join(['[{"a":[]}]'] * 5000)
+    assert parse_one(f'{{"jsonrpc":"2.0","id":7,"result":[{items}]}}'.encode(), 6).id == 7
+    with pytest.raises(Invalid):
+        parse_one(f'{{"jsonrpc":"2.0","id":7,"result":[{items}]}}'.encode(), 4)

@@ -18,6 +18,7 @@ from mcp_remote_py.core.link import Traits
 from mcp_remote_py.core.message import Invalid, Message
 from mcp_remote_py.core.patience import Patience, spelled
 from mcp_remote_py.core.relay import LINGER_SECONDS
+from tests.support.examples import examples
 from tests.support.playbook import HTTP, INITIALIZE, INITIALIZED, PIPE, answer, call, note
 from tests.support.virtual_time import Timed
 
@@ -699,7 +700,7 @@ class Anything:
 
 
 @given(LIMITS, st.sampled_from([HTTP, PIPE]), STEPS)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 def test_in_whatever_order_things_happen_each_id_gets_one_answer_for_each_use(
     patience: Patience, traits: Traits, steps: list[tuple[str, int, float]]
 ) -> None:

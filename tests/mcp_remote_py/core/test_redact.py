@@ -15,6 +15,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from mcp_remote_py.core.redact import MASK, Redactor, printable
+from tests.support.examples import examples
 from tests.support.spellings import SPELLINGS, inner_base64, written
 
 SECRET = "s3cr\"t/ä+to'ken\\😀 <&>=="
@@ -47,7 +48,7 @@ def test_a_secret_is_found_in_every_spelling(spelling: str) -> None:
     assert scrubbed.removesuffix("> after").removeprefix(f"before <{MASK}").strip("=%3D") == ""
 
 
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 @given(spelling=st.sampled_from(sorted(SPELLINGS)), secret=SECRETS, before=TEXTS, after=TEXTS)
 def test_no_secret_is_left_in_any_text_in_any_spelling(spelling: str, secret: str, before: str, after: str) -> None:
     spelled = SPELLINGS[spelling](secret)

@@ -26,6 +26,7 @@ from mcp_remote_py.core.framing import Oversize
 from mcp_remote_py.core.message import Batch, Invalid, parse
 from mcp_remote_py.core.patience import Patience
 from mcp_remote_py.core.relay import LINGER_SECONDS, Relay
+from tests.support.examples import examples
 from tests.support.playbook import (
     GREETED,
     HTTP,
@@ -244,6 +245,12 @@ def test_an_id_used_twice_is_answered_once_by_the_later_request() -> None:
     second = call(5, "tools/list")
     script = greeted().client(call(5)).skip().client(second).expect(Drop(K5), ToServer(second, K5))
     script.server(answer(5), K5).answers((5, "result")).server(answer(5), K5).nothing()
+
+
+def test_an_id_used_twice_at_the_limit_is_answered_once() -> None:
+    script = greeted(in_flight_limit=1).client(call(5)).skip().client(call(5))
+    script.expect(Drop(K5), ToServer(call(5), K5))
+    script.server(answer(5), K5).answers((5, "result"))
 
 
 def test_beyond_the_limit_a_request_is_an_error_and_a_cancel_still_gets_through() -> None:
@@ -635,7 +642,7 @@ class World:
 
 
 @given(st.sampled_from(STRATEGIES), st.lists(STEP, max_size=40))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 def test_every_request_ends_in_exactly_one_answer_whatever_happens(
     strategy: str, steps: list[tuple[str, int, Fault | None]]
 ) -> None:
@@ -651,7 +658,7 @@ def test_every_request_ends_in_exactly_one_answer_whatever_happens(
 
 
 @given(st.sampled_from(STRATEGIES), st.lists(STEP, max_size=40))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_whatever_happened_a_working_server_is_reached_again(
     strategy: str, steps: list[tuple[str, int, Fault | None]]
 ) -> None:

@@ -16,7 +16,7 @@ def test_a_pause_is_bounded_and_never_shorter_than_what_was_asked(
 ) -> None:
     seconds = pause(attempts, chance, asked)
     assert seconds >= (asked or 0.0)
-    assert 0.125 <= seconds <= max(5.0, (asked or 0.0) + 1.0)
+    assert 0.1 <= seconds <= max(5.0, (asked or 0.0) + 1.0)
 
 
 def test_pauses_double_up_to_their_limit() -> None:

@@ -18,6 +18,7 @@ from mcp_remote_py.core.names import Names
 from mcp_remote_py.core.pins import Pins
 from mcp_remote_py.core.result_size import ResultSize
 from mcp_remote_py.core.shaping import Chain, Onward
+from tests.support.examples import examples
 
 HIDDEN, SHOWN = "delete-all", ("getUser", "readIt")
 OURS = {"get_user": "getUser", "read_it": "readIt"}
@@ -157,7 +158,7 @@ class Session(RuleBasedStateMachine):
 
 
 TestSession = Session.TestCase
-TestSession.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestSession.settings = settings(max_examples=examples(60), stateful_step_count=30, deadline=None)
 
 
 def test_keys_of_timers_are_the_keys_of_requests() -> None:

@@ -28,6 +28,7 @@ from mcp_remote_py.core.errors import (
     Unreachable,
 )
 from mcp_remote_py.core.http.origins import origin_of
+from mcp_remote_py.net.carrier import Moment, Terms
 from mcp_remote_py.net.http import HttpPort, Request, follow, let_end, open_port
 from mcp_remote_py.net.tls import Trust
 from mcp_remote_py.settings import Network, Tls
@@ -36,7 +37,8 @@ from tests.support.scripted_server import Peer, ScriptedServer, Seen, closed_por
 
 MIB = 1024 * 1024
 Tenant = Callable[..., HttpPort]
-TENANTS: dict[str, Tenant] = {"h11": open_port, "httpx": partial(open_port, library="httpx")}
+TENANTS: dict[str, Tenant] = {"h11": open_port, "httpx": partial(open_port, terms=Terms("httpx"))}
+TERMS_OF: dict[Tenant, Terms] = {TENANTS["h11"]: Terms(), TENANTS["httpx"]: Terms("httpx")}
 
 
 @pytest.fixture(params=list(TENANTS))
@@ -228,6 +230,58 @@ async def test_an_undeclared_body_over_the_limit_is_broken_off(port: HttpPort) -
 
     async with ScriptedServer(script) as server:
         assert type(await fault_of(port, get(server), MIB)) is TooLarge
+
+
+def _head_in_one_piece() -> bytes:
+    return b"".join(b"X-%d: %b\r\n" % (at, b"x" * 1000) for at in range(20))
+
+
+@pytest.mark.parametrize(
+    "head", [b"X-One: " + b"x" * 20_000 + b"\r\n", _head_in_one_piece()], ids=["one header", "many headers"]
+)
+@pytest.mark.parametrize("at_once", [True, False], ids=["at once", "and no end"])
+async def test_a_head_over_the_limit_names_the_limit_and_its_flag(
+    tenant: Tenant, head: bytes, *, at_once: bool
+) -> None:
+    async def script(_: Seen, peer: Peer) -> None:
+        await peer.raw(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n" + head + (b"\r\n" if at_once else b""))
+        await peer.gone()
+
+    terms = TERMS_OF[tenant]._replace(largest_head=10_000)
+    port = open_port(connect_timeout=5.0, terms=terms)
+    async with ScriptedServer(script) as server:
+        fault = await fault_of(port, post(server))
+    await port.aclose()
+    assert type(fault) is TooLarge
+    assert str(fault) == f"the head of the answer of 127.0.0.1:{server.port} is larger than the limit of 10000 bytes"
+    assert "--max-header-size" in fault.hint
+    assert fault.may_have_run
+
+
+async def test_a_head_within_the_limit_is_read(tenant: Tenant) -> None:
+    async def script(_: Seen, peer: Peer) -> None:
+        await peer.raw(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n" + _head_in_one_piece() + b"\r\nok")
+
+    port = open_port(connect_timeout=5.0, terms=TERMS_OF[tenant]._replace(largest_head=30_000))
+    async with ScriptedServer(script) as server:
+        assert await fetch(port, post(server)) == b"ok"
+    await port.aclose()
+
+
+async def test_an_endless_line_in_a_chunked_body_names_the_limit_and_its_flag(tenant: Tenant) -> None:
+    async def script(_: Seen, peer: Peer) -> None:
+        await peer.events()
+        await peer.chunk(b"data: x\n\n")
+        await peer.raw(b"0;" + b"x" * 40_000)
+        await peer.gone()
+
+    port = open_port(connect_timeout=5.0, terms=TERMS_OF[tenant]._replace(largest_head=10_000))
+    async with ScriptedServer(script) as server:
+        fault = await fault_of(port, post(server))
+    await port.aclose()
+    assert type(fault) is TooLarge
+    assert "10000 bytes" in str(fault)
+    assert "--max-header-size" in fault.hint
 
 
 # --- Content codings -------------------------------------------------------------------------------------------------
@@ -697,6 +751,132 @@ async def test_an_idle_connection_that_the_server_closed_is_not_used(port: HttpP
             await closed.wait()  # a request that met the close on its way would be lost
             closed.clear()
         assert server.connections == 3
+
+
+class Hands:
+    """The hands of two clocks, to be moved by a test."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.at = Moment(1000.0, 2000.0)
+        monkeypatch.setattr(Moment, "now", classmethod(lambda _: self.at))
+
+    def move(self, steady: float, wall: float | None = None) -> None:
+        self.at = Moment(self.at.steady + steady, self.at.wall + (steady if wall is None else wall))
+
+
+@pytest.fixture
+def hands(monkeypatch: pytest.MonkeyPatch) -> Hands:
+    return Hands(monkeypatch)
+
+
+CALL = b'{"jsonrpc":"2.0","id":1,"method":"tools/call"}'
+
+
+@pytest.mark.parametrize(("idle", "connections"), [(1.9, 1), (2.0, 2), (3.0, 2)])
+async def test_what_must_not_be_sent_twice_goes_on_a_fresh_connection_only(
+    port: HttpPort, hands: Hands, idle: float, connections: int
+) -> None:
+    async with ScriptedServer(_secret) as server:
+        await fetch(port, post(server, CALL))
+        hands.move(idle)
+        await fetch(port, post(server, CALL))
+        assert server.connections == connections
+
+
+async def test_the_time_that_makes_a_connection_stale_can_be_set(tenant: Tenant, hands: Hands) -> None:
+    for reuse_idle, connections in ((10.0, 1), (0.0, 2)):
+        port = open_port(connect_timeout=5.0, terms=TERMS_OF[tenant]._replace(reuse_idle=reuse_idle))
+        async with ScriptedServer(_secret) as server:
+            await fetch(port, post(server, CALL))
+            hands.move(9.0 if reuse_idle else 0.0)
+            await fetch(port, post(server, CALL))
+            assert server.connections == connections
+        await port.aclose()
+
+
+async def test_what_may_be_sent_twice_can_take_a_connection_that_was_idle_for_longer(hands: Hands) -> None:
+    port = open_port(connect_timeout=5.0)  # the other library's pool has one rule for all
+    async with ScriptedServer(_secret) as server:
+        await fetch(port, post(server))
+        hands.move(3.0)
+        await fetch(port, post(server)._replace(may_repeat=True))
+        hands.move(3.0)
+        await fetch(port, get(server))
+        assert server.connections == 1
+        hands.move(3.0)
+        await fetch(port, post(server, CALL))  # on a new one, and the old one stays
+        assert server.connections == 2
+        hands.move(3.0)
+        await fetch(port, get(server))
+        assert server.connections == 2
+        hands.move(4.0)
+        await fetch(port, get(server))
+        assert server.connections == 3
+    await port.aclose()
+
+
+async def test_connections_that_nobody_will_use_again_are_closed(hands: Hands) -> None:
+    gone: asyncio.Queue[None] = asyncio.Queue()
+
+    async def script(_: Seen, peer: Peer) -> None:
+        await peer.answer(200)
+        await peer.gone()
+        gone.put_nowait(None)
+
+    port = open_port(connect_timeout=5.0)
+    async with ScriptedServer(script) as server, asyncio.timeout(5):
+        for _ in range(5):
+            await fetch(port, post(server, CALL))
+            hands.move(3.0)
+        for _ in range(3):
+            await gone.get()
+    await port.aclose()
+
+
+@pytest.mark.parametrize(("steady", "wall"), [(0.5, 3600.0), (0.5, -3600.0), (3600.0, 3600.0)])
+async def test_a_connection_from_before_the_machine_slept_is_not_used(
+    port: HttpPort, hands: Hands, steady: float, wall: float
+) -> None:
+    async with ScriptedServer(_secret) as server:
+        await fetch(port, post(server, CALL))
+        hands.move(steady, wall)
+        await fetch(port, post(server)._replace(may_repeat=True))
+        assert server.connections == 2
+
+
+async def test_idle_connections_can_be_forgotten_while_others_go_on(port: HttpPort) -> None:
+    go_on = asyncio.Event()
+
+    async def script(seen: Seen, peer: Peer) -> None:
+        if seen.body == b"slow":
+            await go_on.wait()
+        await peer.answer(200, seen.body)
+
+    async with ScriptedServer(script) as server, asyncio.TaskGroup() as group:
+        slow = group.create_task(fetch(port, post(server, b"slow")))
+        await server.until(1)
+        await fetch(port, post(server, b"1"))
+        port.forget_idle()
+        await fetch(port, post(server, b"2"))
+        assert server.connections == 3
+        go_on.set()
+        assert await slow == b"slow"
+
+
+async def test_a_connection_that_ends_without_an_answer_may_have_carried_the_call(port: HttpPort) -> None:
+    async def script(_: Seen, peer: Peer) -> None:
+        if len(server.seen) == 2:
+            await peer.hang_up()
+        else:
+            await peer.answer(200)
+
+    async with ScriptedServer(script) as server:
+        await fetch(port, post(server, CALL))
+        fault = await fault_of(port, post(server, CALL))
+        assert type(fault) is Interrupted
+        assert fault.may_have_run
+        assert len(server.seen) == 2
+        assert server.connections == 1
 
 
 async def test_leaving_early_closes_the_connection_without_waiting(port: HttpPort) -> None:

@@ -1232,6 +1232,21 @@ async def test_on_waking_up_a_wait_is_over() -> None:
         await listening
 
 
+@pytest.mark.parametrize(("wake", "connections"), [(SLEPT, 3), (MOVED, 2)])
+async def test_on_waking_up_no_idle_connection_is_used_again(wake: Wake, connections: int) -> None:
+    async with asleep(Standing(stands, stands)) as (run, server, sleeper), asyncio.TaskGroup() as group:
+        listening = group.create_task(run.link.listen())
+        await run.delivered.until(1)
+        await run.ask()
+        assert server.connections == 2
+        sleeper.wake(wake)
+        await run.delivered.until(1)
+        await run.ask()
+        posts = server.connections - len(server.of("GET"))
+        assert posts == connections - 1
+        listening.cancel()
+
+
 async def test_nobody_looks_around_while_nothing_stands() -> None:
     async with asleep(posting(in_json)) as (run, _, sleeper):
         await run.ask()
@@ -1341,7 +1356,7 @@ async def test_json_that_is_nested_too_deeply_is_one_clear_error(content_type: s
     async with reached(answer_with(200, body, content_type)) as (run, _):
         fault = await run.fault()
         assert type(fault) is PeerBroke
-        assert "nested too deeply" in str(fault)
+        assert "nested too deeply (the limit is 512 levels, --max-depth)" in str(fault)
 
 
 # --- The end ---------------------------------------------------------------------------------------------------------

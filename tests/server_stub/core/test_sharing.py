@@ -13,6 +13,7 @@ from mcp_remote_py.core import message as msg
 from mcp_remote_py.core.errors import BackendDown, Fault
 from mcp_remote_py.core.message import Key, Kind, Message, parse_one
 from server_stub.core.sharing import Command, Ended, Failed, Note, Sharing, Stage, Starts, ToChild, ToClient
+from tests.support.examples import examples
 
 OURSELVES = {"name": "ourselves", "version": "1"}
 GREETING = {"protocolVersion": "2025-11-25", "capabilities": {"tools": {}}, "serverInfo": {"name": "child"}}
@@ -455,7 +456,7 @@ def _step(world: World, step: tuple[Any, ...], count: int) -> None:
         world.take(sharing.child_gone(BackendDown("gone")))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(STEPS)
 def test_every_request_ends_once_and_for_its_own_client_under_any_interleaving(steps: list[tuple[Any, ...]]) -> None:
     world = World()
