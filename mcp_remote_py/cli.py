@@ -146,11 +146,25 @@ def with_usable_files(configured: Settings) -> Settings:
         from mcp_remote_py.net import tls
 
         configured = tls.checked(configured)
+    _check_sign_in(configured)
     if configured.credentials.authorization is None:
         return configured
     from mcp_remote_py import credentials
 
     return configured._replace(notes=(*configured.notes, *credentials.check(configured.credentials)))
+
+
+def _check_sign_in(configured: Settings) -> None:
+    """Raises `ConfigError` for a keyring that is not there, and for a private key that cannot sign."""
+    sign_in = configured.sign_in
+    if sign_in.token_store == "keyring":  # noqa: S105  (a place, no secret)
+        from mcp_remote_py.auth.store import open_store
+
+        open_store(sign_in.token_store, configured.home, lambda _: None)
+    if sign_in.private_key is not None:
+        from mcp_remote_py.auth import signing
+
+        signing.check(sign_in.private_key, sign_in.preferences.signing_alg)
 
 
 class _Line(NamedTuple):

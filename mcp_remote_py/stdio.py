@@ -21,6 +21,8 @@ _CHUNK = 1024 * 1024
 _HIGH_WATER = 4 * 1024 * 1024
 """Bytes that may wait for a host that does not read, before reading from the network pauses."""
 
+_LARGE = 256 * 1024
+
 Lines = list[bytes | Oversize]
 
 
@@ -128,7 +130,7 @@ class LineWriter:
         while (line := self._queue.get()) is not None:
             if not self._broken:
                 try:
-                    _write_all(self._fd, line + b"\n")
+                    _write_line(self._fd, line)
                 except OSError:
                     self._broken = True
                     self._tell(self._on_broken)
@@ -142,6 +144,15 @@ class LineWriter:
     def _tell(self, call: Callable[[], None]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop has ended: nobody is left to tell
             self._loop.call_soon_threadsafe(call)
+
+
+def _write_line(fd: int, line: bytes) -> None:
+    """One write for a line, unless it is so large that a copy of it would cost more than another write."""
+    if len(line) < _LARGE:
+        _write_all(fd, line + b"\n")
+        return
+    _write_all(fd, line)
+    _write_all(fd, b"\n")
 
 
 def _write_all(fd: int, data: bytes) -> None:

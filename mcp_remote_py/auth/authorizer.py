@@ -19,7 +19,6 @@ from mcp_remote_py.auth.lease import Lease
 from mcp_remote_py.auth.performer import Invitation, Performer, Tools
 from mcp_remote_py.auth.store import open_store
 from mcp_remote_py.auth.takeover import TakenOver
-from mcp_remote_py.core import message as msg
 from mcp_remote_py.core.errors import Asked, Fault, SignInNeeded
 from mcp_remote_py.core.oauth import adoption, brakes, challenge, names, redirect, renewal, revocation, signin, tokens
 from mcp_remote_py.core.oauth.preferences import CODE, Preferences
@@ -65,7 +64,7 @@ class Authorizer:
         self._now = now
         self._show = show
         self._paste = paste
-        self._name = names.server(self._url, _account(settings.sign_in.preferences))
+        self._name = names.server(self._url, names.account(settings.sign_in.preferences))
         self._store = open_store(settings.sign_in.token_store, settings.home, learn)
         is_shared = settings.sign_in.token_store != "memory"  # noqa: S105  (a place, no secret)
         self._lease = Lease(settings.home if is_shared else "")
@@ -299,7 +298,7 @@ class Authorizer:
         if self._signing is None:
             from mcp_remote_py.auth import signing
 
-            name = signing.dpop_name(self._url, _account(self._sign_in.preferences))
+            name = signing.dpop_name(self._url, names.account(self._sign_in.preferences))
             self._signing = signing.Signer(
                 self._sign_in.private_key, self._sign_in.preferences.signing_alg, self._store, name
             )
@@ -365,10 +364,3 @@ class _Begun:
     def to_document(self, now: float, url: str) -> Document:
         """Return what the next process needs. It holds the verifier: it is kept where the tokens are."""
         return {"since": self._since or now, "url": url, "drawn": self._drawn}
-
-
-def _account(wishes: Preferences) -> str:
-    """Return what tells entries apart that sign in to the same server in different ways."""
-    client_id = "" if wishes.client is None else wishes.client.client_id
-    said = (wishes.grant, client_id, wishes.client_metadata_url, wishes.issuer, wishes.resource)
-    return "" if said == ("code", "", None, None, None) else msg.encode(said).decode()

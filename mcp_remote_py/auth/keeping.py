@@ -1,4 +1,4 @@
-"""Keeping: what holds for every place where documents of a sign-in are kept. Their names, their secrets, their folder."""
+"""Keeping: what holds for every place where documents of a sign-in are kept: their names, secrets and folder."""
 
 from __future__ import annotations
 

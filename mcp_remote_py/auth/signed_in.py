@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from mcp_remote_py.core.credentials import Source
 from mcp_remote_py.core.errors import UNTOLD, Asked, Fault, SignInNeeded
 from mcp_remote_py.core.http.headers import Headers
+from mcp_remote_py.core.oauth import names
 from mcp_remote_py.credentials import Credentials
 from mcp_remote_py.settings import Settings
 
@@ -133,7 +134,10 @@ class SignedIn:
         settings = self._settings
         if settings.sign_in.token_store == "keyring":  # noqa: S105  (a place, no secret)
             return True
-        return bool(settings.home) and os.path.isdir(os.path.join(settings.home, "auth"))
+        if settings.sign_in.token_store == "memory" or not settings.home:  # noqa: S105  (likewise)
+            return False
+        name = names.server(settings.target.url, names.account(settings.sign_in.preferences))
+        return os.path.exists(os.path.join(settings.home, "auth", f"{name}.json"))
 
     async def _have_authorizer(self) -> Authorizer:
         if self._authorizer is None:

@@ -6,13 +6,14 @@ tokens that were bound to it are worth nothing without it.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jwt
-from jwt.algorithms import ECAlgorithm, get_default_algorithms
+from jwt.algorithms import get_default_algorithms
 
 from mcp_remote_py.auth.store import Store
 from mcp_remote_py.core.errors import INSTALL_CRYPTO, ConfigError, SignInNeeded
@@ -153,8 +154,18 @@ def _sorted(key: Any) -> _Key | None:
         algorithms = _CURVES.get(key.curve.name)
         return None if algorithms is None else _Key(key, algorithms)
     if isinstance(key, ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey):
-        return _Key(key, ("EdDSA",))
+        return _Key(key, ("EdDSA", _register("Ed25519" if isinstance(key, ed25519.Ed25519PrivateKey) else "Ed448")))
     return None
+
+
+def _register(name: str) -> str:
+    """Teach pyjwt the name that RFC 9864 gives EdDSA on one curve, where it does not know it. Returns the name."""
+    from jwt.algorithms import OKPAlgorithm  # there with `cryptography` alone, as ECAlgorithm is
+
+    if name not in get_default_algorithms():
+        with contextlib.suppress(ValueError):  # it was taught already
+            jwt.register_algorithm(name, OKPAlgorithm())
+    return name
 
 
 def _chosen(key: _Key, wanted: str | None, taken: Sequence[str], what: str) -> str:
@@ -185,6 +196,8 @@ def _new_document() -> Document:
 
 def _of_document(document: Document) -> _Key | None:
     """Return the key of a document, None where it is none of ours."""
+    from jwt.algorithms import ECAlgorithm
+
     jwk = document.get("jwk")
     if document.get("form") != _FORM or not isinstance(jwk, dict) or "d" not in jwk:
         return None
@@ -196,6 +209,8 @@ def _of_document(document: Document) -> _Key | None:
 
 
 def _jwk(key: Any) -> Document:
+    from jwt.algorithms import ECAlgorithm
+
     return dict(ECAlgorithm.to_jwk(key, as_dict=True))
 
 

@@ -121,7 +121,7 @@ def parse(raw: bytes, depth: int = DEPTH) -> Message | Batch:
         if not doc:
             raise Invalid(-32600, "an empty batch asks for nothing")
         return Batch(tuple(_item(piece) for piece in array_items(text)))
-    return _envelope(_one_line(text), doc)
+    return _envelope(_one_line(text, raw), doc)
 
 
 def parse_one(raw: bytes, depth: int = DEPTH) -> Message:
@@ -222,9 +222,13 @@ def _load_patiently(text: str) -> tuple[str, object]:
         raise Invalid(-32700, f"not JSON: {error}") from None
 
 
-def _one_line(text: str) -> bytes:
-    """Raw line ends in valid JSON are white space between tokens: make them blanks, and take outer space away."""
-    raw = text.strip(" \t\n\r").encode("utf-8")
+def _one_line(text: str, known: bytes | None = None) -> bytes:
+    """Raw line ends in valid JSON are white space between tokens: make them blanks, and take outer space away.
+
+    `known` are the bytes of the text where somebody has them: most need no change, and a large one no copy.
+    """
+    within = text.strip(" \t\n\r")
+    raw = known if type(known) is bytes and len(within) == len(text) else within.encode("utf-8")
     if b"\n" in raw or b"\r" in raw:
         raw = raw.replace(b"\n", b" ").replace(b"\r", b" ")
     return raw

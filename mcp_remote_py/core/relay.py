@@ -663,7 +663,7 @@ class Relay:
         return commands + self._finally(lost)
 
     def _reopening_silent(self, key: Key) -> list[Command]:
-        """The server took the `initialize` of ours, and says nothing: it is asked again, on another pipe if it is one."""
+        """The server took the `initialize` of ours, and says nothing: it is asked again."""
         if key != self._gate.reopening:
             return []
         silence = self._reopening.silence()

@@ -10,7 +10,7 @@ up after a while and made anew, later and later, for a server that starts slowly
 from __future__ import annotations
 
 from mcp_remote_py.core.calls import Calls
-from mcp_remote_py.core.commands import Arm, Command, Disarm, Note, Timer, ToServer
+from mcp_remote_py.core.commands import Arm, Command, Disarm, Drop, Note, Timer, ToServer
 from mcp_remote_py.core.errands import words_of
 from mcp_remote_py.core.errors import Fault, SessionLost, TimedOut
 from mcp_remote_py.core.gate import Gate
@@ -53,9 +53,11 @@ class Reopening:
 
     def takes_over(self, key: Key) -> list[Command]:
         """The host's own `initialize` is on its way still, and was answered by us: it goes on as ours."""
+        before = self._gate.reopening
+        commands = [] if before is None else [*self.end(), Drop(before)]
         self._gate.reopening, self._session.is_stale = key, False
         self._gate.begin_probe(key)
-        return self._watch(key)
+        return commands + self._watch(key)
 
     def silence(self) -> Fault:
         """It was not answered in time: return the trouble that this is. The next one is given more time."""

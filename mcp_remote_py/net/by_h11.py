@@ -179,7 +179,12 @@ class ByH11:
         self._idle.setdefault(connection.key, []).append(connection)
         self._kept += 1
 
-    def forget_idle(self) -> None:
+    def doubt(self) -> None:
+        self._forget_idle()
+        for connection in self._busy:
+            connection.wire.probe()
+
+    def _forget_idle(self) -> None:
         for group in self._idle.values():
             for connection in group:
                 connection.wire.abort()
@@ -188,7 +193,7 @@ class ByH11:
 
     async def aclose(self) -> None:
         self._closed = True
-        self.forget_idle()
+        self._forget_idle()
         for connection in self._busy:
             connection.wire.abort()
         self._busy.clear()

@@ -11,6 +11,7 @@ import ssl
 import sys
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from typing import Any, cast
+from weakref import WeakSet
 
 from mcp_remote_py.net import failures
 from mcp_remote_py.net.carrier import (
@@ -47,6 +48,8 @@ class _Idle:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._forgotten = 0
+        self.wires: WeakSet[Wire] = WeakSet()
+        """All that there are, busy ones too."""
 
     def forget(self) -> None:
         self._forgotten += 1
@@ -65,6 +68,7 @@ class _Stream(httpcore.AsyncNetworkStream):
     def __init__(self, wire: Wire, idle: _Idle) -> None:
         self._wire = wire
         self._idle = idle
+        idle.wires.add(wire)
         self._used()
 
     def _used(self) -> None:
@@ -196,8 +200,10 @@ class ByHttpcore:
             raise
         return _Answer(answer)
 
-    def forget_idle(self) -> None:
+    def doubt(self) -> None:
         self._idle.forget()
+        for wire in self._idle.wires:
+            wire.probe()
 
     async def aclose(self) -> None:
         for pool in self._pools.values():

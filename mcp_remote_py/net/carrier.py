@@ -122,8 +122,8 @@ class Carrier(Protocol):
         Raises a `Fault` of a proxy, `NotConnected`, `Unsendable`, `NotHttp`, `HeadTooLarge` or `Lost`.
         """
 
-    def forget_idle(self) -> None:
-        """Use no connection again that is idle now: it may lead nowhere any more."""
+    def doubt(self) -> None:
+        """Use no connection again that is idle now: it may lead nowhere any more. Have the others probed at once."""
 
     async def aclose(self) -> None:
         """Close all connections; whoever still reads gets `Lost`."""

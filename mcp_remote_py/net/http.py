@@ -111,8 +111,8 @@ class HttpPort(Protocol):
     def stream(self, request: Request) -> AbstractAsyncContextManager[Response]:
         """Send a request, and enter with the head of its answer. Raises a `Fault`."""
 
-    def forget_idle(self) -> None:
-        """Use no connection again that is idle now: this machine slept, or is in another network."""
+    def doubt(self) -> None:
+        """This machine slept, or is in another network: use no connection again that is idle now, probe the others."""
 
     async def aclose(self) -> None:
         """Close all connections; whoever still reads gets `Interrupted`."""
@@ -349,8 +349,8 @@ class _Port:
         finally:
             await answer.aclose()
 
-    def forget_idle(self) -> None:
-        self._carrier.forget_idle()
+    def doubt(self) -> None:
+        self._carrier.doubt()
 
     async def aclose(self) -> None:
         self._closed = True

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, cast
 
+from mcp_remote_py.net import sockets
 from mcp_remote_py.net.sockets import HAPPY_EYEBALLS_SECONDS, Options
 
 if TYPE_CHECKING:
@@ -91,6 +92,14 @@ class Wire(asyncio.Protocol):
     def about(self, name: str) -> Any:
         """Return what asyncio knows of the connection (`socket`, `ssl_object`...)."""
         return None if self._transport is None else self._transport.get_extra_info(name)
+
+    def probe(self) -> None:
+        """Find out soon whether the peer's TCP is still there; whoever reads hears of it if it is not."""
+        if self._transport is None or self._transport.is_closing():
+            return
+        put_back = sockets.probe(self._transport.get_extra_info("socket"))
+        if put_back is not None:
+            asyncio.get_running_loop().call_later(sockets.PROBE_SECONDS, put_back)
 
     async def read(self) -> bytes:
         """Return what has come, waiting for the first byte; empty at the end. Raises `OSError` after a reset."""

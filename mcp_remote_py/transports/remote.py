@@ -62,10 +62,10 @@ class Remote:
             terms=Terms(reach.network.library, reach.timeouts.reuse_idle, reach.limits.head),
         )
 
-    def forget_idle(self) -> None:
-        """Send nothing more on connections that are idle now: this machine slept, or is in another network."""
+    def doubt(self) -> None:
+        """This machine slept, or is in another network: send nothing on connections that are idle, probe the others."""
         if self._port is not None:
-            self._port.forget_idle()
+            self._port.doubt()
 
     async def have_credentials(self) -> None:
         """Get the credentials now, so that no limit for what follows counts the time of a command. Raises a `Fault`."""

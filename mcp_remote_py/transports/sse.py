@@ -250,7 +250,7 @@ class HttpSse:
 
     def _look(self, wake: Wake | None) -> None:
         if wake is not None and wake.is_doubtful:
-            self._remote.forget_idle()
+            self._remote.doubt()
         if wake is None or not wake.is_doubtful or self._question is not None or self._group is None:
             return
         ping = msg.request(f"mcp-remote-py-{token_hex(16)}", "ping")

@@ -133,7 +133,8 @@ class StreamableHttp:
         exchange = Exchange(message, self._remote.host, in_session=in_session, depth=self._remote.depth)
         call = _Call(exchange, self._session.begin() if exchange.opens_session else self._session.ticket)
         try:
-            await self._exchange(call, message, written)
+            with self._wakefulness.watching(self._doubt):  # a call may wait for hours on a connection that died
+                await self._exchange(call, message, written)
         except SessionLost as fault:
             raise self._noted(fault, call.ticket) from None
         finally:
@@ -223,7 +224,7 @@ class StreamableHttp:
         breakable = Breakable(chunks, self._remote.host, may_break)
 
         def told(wake: Wake | None) -> None:
-            self._doubt_idle(wake)
+            self._doubt(wake)
             if wake is not None and wake.is_doubtful and may_break():
                 cursor.hurry()
                 breakable.break_off()
@@ -236,12 +237,12 @@ class StreamableHttp:
         with self._wakefulness.watching(self._rung):
             await self._clock.pause(pause, self._bell, heard)
 
-    def _doubt_idle(self, wake: Wake | None) -> None:
+    def _doubt(self, wake: Wake | None) -> None:
         if wake is not None and wake.is_doubtful:
-            self._remote.forget_idle()
+            self._remote.doubt()
 
     def _rung(self, wake: Wake | None) -> None:
-        self._doubt_idle(wake)
+        self._doubt(wake)
         if wake is not None:
             self._bell.ring()
 

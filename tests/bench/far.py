@@ -2,9 +2,9 @@
 
     python -m tests.bench.far        prints its port; GET /count answers how many requests came since the last asking
 
-Bare sockets: a framework here would be measured along with the bridge. Keep-alive, chunked event streams (`/events` in the
-path of the URL makes POSTs answer with one), `/late` in it makes each answer come 100 ms later, and bodies of the asked
-size.
+Bare sockets: a framework here would be measured along with the bridge. Keep-alive, chunked event streams (`/events` in
+the path of the URL makes POSTs answer with one), `/late` in it makes each answer come 100 ms later, and bodies of the
+asked size.
 """
 
 from __future__ import annotations

@@ -165,7 +165,7 @@ def started(bridge: Bridge, url: str) -> Iterator[Started]:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
-            env={**os.environ, "MCP_REMOTE_CONFIG_DIR": folder, "NO_COLOR": "1"},
+            env={**os.environ, "MCP_REMOTE_CONFIG_DIR": folder, "MCP_REMOTE_PY_HOME": folder, "NO_COLOR": "1"},
         ) as process,
     ):
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import itertools
 import json
@@ -27,13 +28,16 @@ def script(name: str) -> str:
 
 
 _HOMES = tempfile.TemporaryDirectory(prefix="mcp-remote-py-homes-")
+atexit.register(_HOMES.cleanup)  # or it is a warning at the end of each run
 _HOME_NUMBERS = itertools.count()
 
 
 def clean_environment(**extra: str) -> dict[str, str]:
     """What a host passes on: nothing of ours, no proxy, no certificates from the shell; a bridge remembers nothing of
-    the one before it."""
-    extra.setdefault("MCP_REMOTE_PY_HOME", os.path.join(_HOMES.name, str(next(_HOME_NUMBERS))))
+    the one before it, nor finds what mcp-remote keeps on this machine."""
+    home = os.path.join(_HOMES.name, str(next(_HOME_NUMBERS)))
+    extra.setdefault("MCP_REMOTE_PY_HOME", home)
+    extra.setdefault("MCP_REMOTE_CONFIG_DIR", os.path.join(home, "mcp-auth"))
     keep = ("PATH", "HOME", "LANG", "LC_ALL", "SYSTEMROOT", "TEMP", "TMP", "TMPDIR", "USERPROFILE", "APPDATA")
     return {name: os.environ[name] for name in keep if name in os.environ} | extra
 

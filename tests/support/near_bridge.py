@@ -19,7 +19,7 @@ from mcp_remote_py.cli import read_settings
 from mcp_remote_py.core.redact import Redactor
 from mcp_remote_py.lifetime import Lifetime
 from mcp_remote_py.log import LogHandler
-from tests.support.host import SECONDS, Speaker
+from tests.support.host import SECONDS, Speaker, clean_environment
 
 
 class NearHost(Speaker):
@@ -49,7 +49,7 @@ class NearHost(Speaker):
 @contextlib.asynccontextmanager
 async def near_bridge(*arguments: str) -> AsyncIterator[NearHost]:
     """Run a bridge with these arguments; it has ended, with all its tasks, when the block is left."""
-    settings = read_settings([*arguments, "--no-cache"], {})
+    settings = read_settings([*arguments, "--no-cache"], clean_environment())
     assert settings is not None
     redactor = Redactor()
     bridge_in, host_out = os.pipe()

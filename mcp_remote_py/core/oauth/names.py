@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 
 from mcp_remote_py.core import message as msg
+from mcp_remote_py.core.oauth.preferences import CODE, Preferences
 
 
 def tokens(issuer: str, resource: str, client_id: str) -> str:
@@ -26,6 +27,13 @@ def server(url: str, account: str = "") -> str:
     `account` tells apart entries that sign in to one server in different ways (another client, another grant).
     """
     return f"server-{_digest(url, account)}"
+
+
+def account(wishes: Preferences) -> str:
+    """Return what tells entries apart that sign in to the same server in different ways; empty in the usual case."""
+    client_id = "" if wishes.client is None else wishes.client.client_id
+    said = (wishes.grant, client_id, wishes.client_metadata_url, wishes.issuer, wishes.resource)
+    return "" if said == (CODE, "", None, None, None) else msg.encode(said).decode()
 
 
 def _digest(*parts: str) -> str:

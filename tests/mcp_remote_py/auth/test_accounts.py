@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import keyring
+import keyring.backends.fail
 import pytest
 
 from mcp_remote_py import cli
@@ -313,11 +315,18 @@ def test_a_sign_in_that_hangs_elsewhere_keeps_nobody_from_signing_out(
         (("login", URL, "--bogus"), "unknown flag --bogus"),
         (("auth", "status", "--bogus"), "unknown flag --bogus"),
         (("auth", "status", URL, OTHER), "one URL is enough"),
+        ((URL, "--token-store", "keyring"), "there is no keyring that can be used here"),
+        (("auth", "status", "--token-store", "keyring"), "there is no keyring that can be used here"),
     ],
 )
 def test_what_cannot_work_is_code_2_with_the_reason(
-    words: tuple[str, ...], says: str, run: Run, capsys: pytest.CaptureFixture[str]
+    words: tuple[str, ...],
+    says: str,
+    run: Run,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(keyring, "get_keyring", keyring.backends.fail.Keyring)
     assert run(*words) == 2
     assert says in capsys.readouterr().err
 

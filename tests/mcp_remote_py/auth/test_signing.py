@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import functools
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -79,9 +81,11 @@ FITTING = [
     ("rsa", "RS256", ("PS256",), "RS256"),  # who names an algorithm knows better than the metadata
     ("p256", "ES256", ("RS256", "ES256"), "ES256"),
     ("ed25519", "EdDSA", ("EdDSA",), "EdDSA"),
+    ("ed25519", None, ("ES256", "Ed25519"), "Ed25519"),  # as RFC 9864 calls it
 ]
 
 
+@pytest.mark.filterwarnings("ignore:EdDSA is deprecated")  # by RFC 9864, but it is what servers know
 @pytest.mark.parametrize(("kind", "wanted", "taken", "used"), FITTING)
 def test_an_assertion_is_signed_by_what_fits_the_key_and_the_server(
     kind: str, wanted: str | None, taken: tuple[str, ...], used: str
@@ -220,3 +224,22 @@ def test_without_the_library_the_error_names_the_extra(monkeypatch: pytest.Monke
         assert "[crypto]" in caught.value.hint
     with pytest.raises(ConfigError, match=r"\[crypto\]"):
         check(pem("p256"), None)
+
+
+WITHOUT = """
+import sys
+sys.modules["cryptography"] = None
+from mcp_remote_py.auth import signing
+from mcp_remote_py.auth.store import MemoryStore
+from mcp_remote_py.core.errors import SignInNeeded
+from mcp_remote_py.core.oauth.steps import Sign
+try:
+    signing.Signer("key", None, MemoryStore(print), "dpop-1").sign(Sign("client", (), {}, {}))
+except SignInNeeded as fault:
+    print(fault.hint)
+"""
+
+
+def test_without_the_library_the_module_can_be_loaded_all_the_same() -> None:
+    found = subprocess.run([sys.executable, "-c", WITHOUT], capture_output=True, text=True, check=True, timeout=30)
+    assert "[crypto]" in found.stdout

@@ -367,7 +367,8 @@ def test_when_the_server_has_come_it_is_greeted_and_the_host_asks_again_for_ever
 
 def test_the_wire_is_still_found_out_after_such_a_greeting() -> None:
     script = beginning("http-first").up().over(K0, Unreachable("refused")).client(INITIALIZED).skip()
-    script.rings("return", key_of("")).skip().over(P1, Refused("404", http_status=404)).expect(Dial("sse")).up(PIPE)
+    script.rings("return", key_of("")).skip().over(P1, Refused("404", http_status=404))
+    script.expect(Disarm(Timer("silent", P1)), Dial("sse")).up(PIPE)
     (reopening,) = script.sent()
     script.server(welcome(reopening.message.id))
     assert [command.message for command in script.sent()] == [INITIALIZED]
@@ -453,6 +454,33 @@ def test_a_silent_server_is_stood_in_for_and_its_late_answer_opens_the_session()
     assert "result" in said(script)[0]
     script.client(INITIALIZED).client(call(5)).skip().server(welcome(), K0)
     assert [command.message for command in script.sent()] == [INITIALIZED, call(5)]
+
+
+def test_a_greeting_that_is_never_answered_is_made_anew_later_and_later() -> None:
+    script = beginning().up().rings("greet", K0).client(INITIALIZED).client(call(5, "tools/call"))
+    assert Arm(Timer("silent", K0), 60.0) in script.pending
+    script.skip().rings("silent", K0)
+    assert Drop(K0) in script.pending
+    script.skip().rings("return", key_of(""))
+    assert Arm(Timer("silent", P1), 120.0) in script.pending
+    assert [command.message.method for command in script.sent()] == ["initialize"]
+    script.server(welcome("private-1"), P1)
+    assert Disarm(Timer("silent", P1)) in script.pending
+    assert [command.message for command in script.sent()] == [INITIALIZED, call(5, "tools/call")]
+
+
+def test_on_a_pipe_a_greeting_that_is_never_answered_is_made_anew_on_another_one() -> None:
+    script = beginning("ws-only").up(PIPE).rings("greet", K0).client(INITIALIZED).skip()
+    script.rings("silent", K0).skip().rings("return", key_of("")).expect(Dial("ws"))
+
+
+def test_a_session_that_is_not_opened_again_is_asked_for_anew() -> None:
+    script = in_session().client(call(5, name="pay")).skip().over(K5, SessionLost("404"))
+    assert Arm(Timer("silent", P1), 60.0) in script.pending
+    script.skip().rings("silent", P1).skip().rings("return", key_of(""))
+    (reopening,) = script.sent()
+    script.server(welcome("private-2"), reopening.message.key)
+    assert call(5, name="pay") in [command.message for command in script.sent()]
 
 
 def test_the_id_of_a_greeting_that_goes_on_may_be_used_again() -> None:

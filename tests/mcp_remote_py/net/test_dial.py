@@ -6,18 +6,20 @@ import asyncio
 import contextlib
 import errno
 import socket
+import struct
 import sys
 from collections.abc import AsyncIterator, Iterator
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.server import ServerConnection, serve
 
 from mcp_remote_py.core.errors import Fault, Interrupted, TimedOut, Unreachable
+from mcp_remote_py.net.carrier import Terms
 from mcp_remote_py.net.http import Request, open_port, translate
-from mcp_remote_py.net.sockets import dead_peer_options, is_dead_peer
+from mcp_remote_py.net.sockets import dead_peer_options, is_dead_peer, probe
 from mcp_remote_py.net.tls import Trust
 from mcp_remote_py.settings import Network, Target, Timeouts, Tls
 from mcp_remote_py.transports.reach import Reach
@@ -284,3 +286,81 @@ async def test_a_proxy_that_cannot_be_read_is_a_fault_of_the_request() -> None:
     network = Network(variables=(("https", "http://wpad.corp/proxy.pac"),))
     with pytest.raises(Unreachable, match="HTTPS_PROXY names a PAC file"):
         await fetch(f"https://{HOST}/", network)
+
+
+# --- After waking up -------------------------------------------------------------------------------------------------
+
+
+class Asked:
+    """A socket that only takes options."""
+
+    def __init__(self, **options: int) -> None:
+        self.options = options
+        self.seen: list[tuple[int, int]] = []
+
+    def getsockopt(self, level: int, name: int, /) -> int:
+        return self.options["on"] if (level, name) == (socket.SOL_SOCKET, socket.SO_KEEPALIVE) else self.options["idle"]
+
+    def setsockopt(self, level: int, name: int, value: int, /) -> None:
+        assert level == socket.IPPROTO_TCP
+        self.seen.append((name, value))
+
+
+def test_a_probe_goes_out_at_once_and_the_usual_interval_is_put_back() -> None:
+    raw = Asked(on=1, idle=30)
+    put_back = probe(raw, _names("TCP_KEEPIDLE"))
+    assert put_back is not None
+    put_back()
+    assert raw.seen == [(100, 1), (100, 30)]
+
+
+@pytest.mark.parametrize(("on", "names"), [(0, ("TCP_KEEPIDLE",)), (1, ())])
+def test_nothing_is_probed_that_was_not_to_be_watched(on: int, names: tuple[str, ...]) -> None:
+    raw = Asked(on=on, idle=30)
+    assert probe(raw, _names(*names)) is None
+    assert raw.seen == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's TCP_INFO")
+@pytest.mark.parametrize("library", ["h11", "httpx"])
+async def test_after_waking_up_a_waiting_call_is_probed_and_goes_on(
+    library: Literal["h11", "httpx"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on, sockets = asyncio.Event(), list[Any]()
+    loop = asyncio.get_running_loop()
+    real = loop.sock_connect
+
+    async def sock_connect(raw: Any, address: Any) -> None:
+        sockets.append(raw)
+        await real(raw, address)
+
+    async def script(_: Seen, peer: Peer) -> None:
+        await go_on.wait()
+        await peer.answer(200, b"late")
+
+    def milliseconds_since_an_acknowledgement() -> int:
+        info = sockets[0].getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
+        return int(struct.unpack_from("I", info, 8 + 12 * 4)[0])
+
+    monkeypatch.setattr(loop, "sock_connect", sock_connect)
+    port = open_port(connect_timeout=5.0, dead_peer=60.0, terms=Terms(library))
+
+    async def call(url: str) -> bytes:
+        async with port.stream(Request("POST", url)) as response:
+            return await response.read(10)
+
+    async with ScriptedServer(script) as server, asyncio.TaskGroup() as group:
+        asked = group.create_task(call(server.url))
+        await server.until(1)
+        await asyncio.sleep(1.2)
+        before = milliseconds_since_an_acknowledgement()
+        port.doubt()
+        for _ in range(200):
+            if milliseconds_since_an_acknowledgement() < before:
+                break
+            await asyncio.sleep(0.02)
+        else:
+            raise AssertionError("nothing was probed")
+        go_on.set()
+        assert await asked == b"late"
+    await port.aclose()

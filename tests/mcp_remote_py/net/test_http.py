@@ -856,7 +856,7 @@ async def test_idle_connections_can_be_forgotten_while_others_go_on(port: HttpPo
         slow = group.create_task(fetch(port, post(server, b"slow")))
         await server.until(1)
         await fetch(port, post(server, b"1"))
-        port.forget_idle()
+        port.doubt()
         await fetch(port, post(server, b"2"))
         assert server.connections == 3
         go_on.set()

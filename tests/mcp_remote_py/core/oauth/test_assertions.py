@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 
+from mcp_remote_py.core.oauth import assertions
+from mcp_remote_py.core.oauth.grants import Asked, TokenEndpoint
+from mcp_remote_py.core.oauth.issued import Context
 from mcp_remote_py.core.oauth.preferences import ASSERTION, ENTERPRISE, Client, Enterprise, Preferences
 from mcp_remote_py.core.oauth.steps import Fetched
-from mcp_remote_py.core.oauth.tokens import Grant
+from mcp_remote_py.core.oauth.tokens import Grant, Party
 from tests.mcp_remote_py.core.oauth.playing import Played, said
 from tests.mcp_remote_py.core.oauth.world import (
     ISSUER,
@@ -206,6 +209,17 @@ def test_a_configured_issuer_cannot_be_replaced(world: World) -> None:
     played = world.sign_in(MANAGED._replace(issuer=ISSUER))
     assert played.fault is not None
     assert sent_to(played, ID_TOKEN) == set()
+
+
+@pytest.mark.parametrize("by", [assertions.by_enterprise, assertions.by_platform])
+def test_a_configured_issuer_is_compared_where_the_assertion_is_used_too(world: World, by: Any) -> None:
+    id_jag(world, aud=EVIL)
+    context = Context(EVIL, SERVER, SERVER, SERVER, None, ENTERPRISE, use_id_token=False, audiences=(SERVER,))
+    endpoint = TokenEndpoint(Asked(f"{EVIL}/token", EVIL, Party("xaa-client")))
+    wishes = MANAGED._replace(issuer=ISSUER, assertion=jwt(aud=EVIL))
+    played = world.play(by(endpoint, context, wishes, world.knowing.senses))
+    assert "not sent there" in str(played.trouble)
+    assert played.fetches == []
 
 
 def test_another_kind_of_token_is_no_id_jag(world: World) -> None:

@@ -42,6 +42,10 @@ def test_a_nonce_has_the_characters_that_it_may_have(value: str, nonce: str | No
     assert dpop.nonce_of({"dpop-nonce": value}) == nonce
 
 
+def test_a_proof_shows_nothing_of_a_query() -> None:
+    assert "key" not in str(dpop.proof_claims("GET", "https://r.example/x?key=1#key", now=0, jti="j"))
+
+
 def test_an_answer_without_a_nonce_has_none() -> None:
     assert dpop.nonce_of({}) is None
 

@@ -256,6 +256,12 @@ def test_a_hostile_authorization_url_is_never_opened(world: World, endpoint: str
     assert opened(played) == []
 
 
+def test_neither_is_one_that_no_browser_takes(world: World) -> None:
+    played = world.sign_in(Preferences(scope="s" * 40_000))
+    assert "too long" in str(played.trouble)
+    assert opened(played) == []
+
+
 def test_a_sign_in_that_nobody_finishes_ends_with_the_drivers_fault(world: World) -> None:
     world.back = lambda _: TimedOut("nobody came back")
     assert str(world.sign_in().trouble) == "nobody came back"
@@ -491,6 +497,12 @@ def test_a_nonce_that_is_wanted_is_given_once_with_a_fresh_proof(world: World) -
     first, second = (step.claims for step in world.signed)
     assert ("nonce" in first, second["nonce"]) == (False, "nonce-1")
     assert first["jti"] != second["jti"]
+
+
+def test_another_refusal_that_brings_a_nonce_is_final(world: World) -> None:
+    dpop(world)
+    world.answers[TOKEN] = said({"error": "invalid_grant"}, 400, dpop_nonce="nonce-1")
+    assert len(token_requests(world.sign_in())) == 1
 
 
 def test_a_server_that_never_takes_its_own_nonce_is_given_up(world: World) -> None:
