@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from mcp_remote_py import __version__
 from mcp_remote_py.auth.signed_in import SignedIn
+from mcp_remote_py.connection import WIRE_NAMES, Connection, Hooks, in_order
 from mcp_remote_py.core import message as msg
 from mcp_remote_py.core.calls import CANCELLED, GREET
 from mcp_remote_py.core.commands import (
@@ -33,43 +34,39 @@ from mcp_remote_py.core.commands import (
     ToClient,
     ToServer,
 )
-from mcp_remote_py.core.errors import Asked, Fault, OwnMistake, PeerBroke, TimedOut, Unreachable, as_error
+from mcp_remote_py.core.errors import Asked, Fault, OwnMistake, TimedOut
 from mcp_remote_py.core.framing import Oversize
 from mcp_remote_py.core.link import Link
 from mcp_remote_py.core.message import Batch, Invalid, Key, Kind, Message, key_of
 from mcp_remote_py.core.patience import Patience
-from mcp_remote_py.core.redact import Redactor, printable
+from mcp_remote_py.core.redact import Redactor
 from mcp_remote_py.core.relay import Relay
 from mcp_remote_py.core.retries import Policy
 from mcp_remote_py.core.session import INITIALIZE
 from mcp_remote_py.credentials import Credentials, open_credentials
 from mcp_remote_py.lifetime import Lifetime
 from mcp_remote_py.log import BODIES, LogHandler, excerpt
+from mcp_remote_py.mishaps import Mishaps
+from mcp_remote_py.recollection import Recollection
 from mcp_remote_py.settings import Settings, Shaping, Timeouts
 from mcp_remote_py.snapshot import Counters, Request
 from mcp_remote_py.stdio import LineReader, Lines, LineWriter
 
 if TYPE_CHECKING:
     from mcp_remote_py.auth.performer import Invitation
-    from mcp_remote_py.core.shaping import Chain, Step
-    from mcp_remote_py.net.cookies import Jars
+    from mcp_remote_py.passage import Passage
     from mcp_remote_py.trace import Trace
-    from mcp_remote_py.transports.reach import Reach
 
 _LOG = logging.getLogger("mcp_remote_py.bridge")
 _BODIES = logging.getLogger(BODIES)
 _SNAPSHOT = logging.getLogger("mcp_remote_py.snapshot")
 _SNAPSHOT.setLevel(logging.INFO)  # whoever asks for one gets it, whatever else is silent
-_ORDER_SECONDS = 10.0
-"""How long later messages wait for a notification that does not arrive."""
 _CANCEL_SECONDS = 10.0
 """How long the server may take to accept a cancellation."""
 _LEAVE_SECONDS = 0.5
 """What ending the session and flushing may take together, after the drain."""
 _LOG_SECONDS = 0.1
 _RECALL_SECONDS = 5.0
-_KEEP_SECONDS = 1.0
-"""News of the server often come together; they are written down together."""
 _TRACE_SECONDS = 1.0
 
 
@@ -86,7 +83,7 @@ class Bridge:
 
     def __init__(self, settings: Settings, redactor: Redactor, log: LogHandler, trace: Trace | None = None) -> None:
         self._settings = settings
-        self._redactor = redactor
+        self._mishaps = Mishaps(redactor)
         self._log = log
         self._relay = Relay(
             settings.strategy,
@@ -99,18 +96,15 @@ class Bridge:
         given = open_credentials(settings.credentials, redactor.learn)
         self._signed_in = None if given.with_authorization else SignedIn(settings, given, redactor.learn, self._show)
         self._credentials: Credentials = self._signed_in or given
-        self._recalled = False
-        self._keeping: asyncio.TimerHandle | None = None
-        self._jars: Jars = {}
-        self._link: Link | None = None
+        self._recollection = Recollection(settings, self._credentials, self._relay, self._spawn, self._mishaps)
+        hooks = Hooks(self._spawn, self._perform, self._deliver, self._recollection.recall, redactor.learn)
+        self._connection = Connection(settings, self._credentials, self._relay, self._mishaps, hooks)
         self._legs: dict[Key, _Leg] = {}
         self._timers: dict[Timer, asyncio.TimerHandle] = {}
         self._last_notification: asyncio.Event | None = None
         self._telling = 0
-        self._listening: asyncio.Task[None] | None = None
-        self._wire_to_name: str | None = None  # until the server has said something over it
         self._trace = trace
-        self._chain = _chain(settings)
+        self._passage = self._shapers()
         self._counters = Counters(asyncio.get_running_loop().time())
         self._passing_message: Message | None = None
         self._passing = b""
@@ -131,14 +125,15 @@ class Bridge:
         Lifetime(self._leave_for, self._log_snapshot).start()
         async with asyncio.TaskGroup() as self._group:
             self._writer.start()
-            self._spawn(self._warm())
+            self._spawn(self._connection.warm())
             reader.start()
             reason, answer = await self._reason
             await self._end(reason, answer=answer)
             leave(0)
-            for task in (*(leg.task for leg in self._legs.values()), self._listening):
-                if task is not None:
-                    task.cancel()
+            for leg in self._legs.values():
+                if leg.task is not None:
+                    leg.task.cancel()
+            self._connection.stop_listening()
 
     # --- What comes in -----------------------------------------------------------------------------------------
 
@@ -161,10 +156,13 @@ class Bridge:
             for item in message.items if isinstance(message, Batch) else (message,):
                 if isinstance(item, Message):
                     self._note_host(item, now)
-            if self._chain is None:
-                self._perform(self._relay.from_client(message))
+            if self._passage is None:
+                self._onward(message)
             else:
-                self._from_host_by(self._chain, message)
+                self._passage.from_host(message)
+
+    def _onward(self, message: Message | Batch) -> None:
+        self._perform(self._relay.from_client(message))
 
     def _note_host(self, message: Message, now: float) -> None:
         is_full = message.kind is Kind.REQUEST and self._counters.asked(message.key, now)
@@ -184,11 +182,9 @@ class Bridge:
             self._quiet.set()  # a signal during the drain ends it
 
     async def _deliver(self, link: Link, message: Message, exchange: Key | None) -> None:
-        if link is not self._link:
+        if link is not self._connection.link:
             return  # a link that was replaced has nothing more to say
-        if self._wire_to_name is not None:
-            _LOG.info("speaking %s with %s", _WIRE_NAMES[self._wire_to_name], self._host())
-            self._wire_to_name = None
+        self._connection.said()
         if _LOG.isEnabledFor(logging.DEBUG):
             _LOG.debug("server: %s %s", message.method or message.kind.value, "" if message.id is None else message.key)
         _log_body("server", message.raw)
@@ -208,20 +204,19 @@ class Bridge:
         for command in commands:
             match command:
                 case ToClient(raw):
-                    if self._chain is None:
+                    if self._passage is None:
                         self._write(raw)
                     else:
-                        self._to_host_by(self._chain, raw)
+                        self._passage.to_host(raw, self._passing_message if raw is self._passing else None)
                 case ToServer(message, exchange, urgent):
                     self._to_server(message, exchange, urgent=urgent)
                 case Note() | Keep() | SignIn():
                     self._attend_to(command)
                 case Dial(wire):
                     self._counters.dials += 1
-                    self._hang_up()  # at once: the old link must not have a word in the opening of the new one
-                    self._spawn(self._dial(wire))
+                    self._connection.dial(wire)
                 case Listen():
-                    self._listen_again()
+                    self._connection.listen_again(self._last_notification)
                 case Drop(exchange):
                     self._drop(exchange)
                 case Arm(name, seconds):
@@ -232,49 +227,6 @@ class Bridge:
                     self._disarm(name)
         if self._at_end and not self._telling and self._relay.is_quiet:
             self._quiet.set()
-
-    def _from_host_by(self, chain: Chain, message: Message | Batch) -> None:
-        try:
-            steps = chain.from_host(message)
-        except Exception as defect:  # noqa: BLE001  as for an exchange: whoever asked is answered
-            fault = self._not_shaped(defect)
-            for item in message.items if isinstance(message, Batch) else (message,):
-                if isinstance(item, Message) and item.kind is Kind.REQUEST:
-                    self._write(as_error(fault, item.id).raw)
-        else:
-            self._take_steps(steps)
-
-    def _to_host_by(self, chain: Chain, raw: bytes) -> None:
-        try:
-            known = self._passing_message if raw is self._passing else None
-            steps = chain.to_host(known or msg.parse(raw, self._settings.limits.depth))
-        except Exception as defect:  # noqa: BLE001  what should have been hidden must not slip through for a defect
-            fault = self._not_shaped(defect)
-            identifier, is_answer = msg.id_in_fragment(raw[: 64 * 1024], raw[-4 * 1024 :])
-            if is_answer and identifier is not None:
-                self._write(as_error(fault, identifier).raw)
-        else:
-            self._take_steps(steps)
-
-    def _not_shaped(self, defect: Exception) -> Fault:
-        if isinstance(defect, Invalid | RecursionError):
-            return PeerBroke("the message is nested too deeply to be filtered", hint="It was not passed on.")
-        return self._own_mistake(defect)
-
-    def _take_steps(self, steps: list[Step | ToClient | Batch]) -> None:
-        """Do what the shapers want: what goes on from the host goes to the relay, all else is the relay's kind."""
-        from mcp_remote_py.core.shaping import Onward, Reply
-
-        for step in steps:
-            match step:
-                case ToClient(raw):
-                    self._write(raw)
-                case Onward(message) | Reply(message):
-                    self._perform(self._relay.from_client(message))
-                case Batch():
-                    self._perform(self._relay.from_client(step))
-                case _:
-                    self._perform([step])
 
     def _write(self, raw: bytes) -> None:
         """Write one line to the host."""
@@ -288,7 +240,7 @@ class Bridge:
     def _to_server(self, message: Message, exchange: Key | None, *, urgent: bool) -> None:
         if _LOG.isEnabledFor(logging.DEBUG):
             _LOG.debug("host: %s %s", message.method or "answer", "" if message.id is None else message.key)
-        link = self._link
+        link = self._connection.link
         if link is None:
             self._perform(self._without_link(message, exchange))
             return
@@ -324,16 +276,16 @@ class Bridge:
     async def _exchange(self, link: Link, message: Message, key: Key, leg: _Leg, before: asyncio.Event | None) -> None:
         fault: Fault | None = None
         try:
-            await _in_order(before)
+            await in_order(before)
             await link.send(message, lambda: self._written(key, leg))
         except Fault as trouble:
-            fault = self._clean(trouble)
+            fault = self._mishaps.clean(trouble)
         except Exception as defect:  # noqa: BLE001  the last line of the promise: a defect of ours is answered, too
-            fault = self._own_mistake(defect)
+            fault = self._mishaps.own(defect)
         finally:
             leg.written.set()
         if fault is not None and message.method == INITIALIZE:
-            await self._recall()
+            await self._recollection.recall()
         if self._legs.get(key) is not leg:
             return  # dropped, or replaced by a later request of the same id
         del self._legs[key]
@@ -346,21 +298,18 @@ class Bridge:
         if self._legs.get(key) is leg:
             self._perform(self._relay.written(key))
 
-    def _heard(self, key: Key) -> None:
-        self._perform(self._relay.heard(key))
-
     async def _tell(self, link: Link, message: Message, before: asyncio.Event | None, arrived: asyncio.Event) -> None:
         fault: Fault | None = None
         try:
-            await _in_order(before)
+            await in_order(before)
             async with asyncio.timeout(_CANCEL_SECONDS if message.method == CANCELLED else None):
                 await link.send(message)
         except TimeoutError:
             fault = TimedOut("the server did not take it")  # it hangs: a call that was given up must not leave a rest
         except Fault as trouble:
-            fault = self._clean(trouble)
+            fault = self._mishaps.clean(trouble)
         except Exception as defect:  # noqa: BLE001  one message that we fail to send must not end the bridge
-            fault = self._own_mistake(defect)
+            fault = self._mishaps.own(defect)
         finally:
             arrived.set()
             self._telling -= 1
@@ -373,108 +322,28 @@ class Bridge:
 
     def _ring(self, name: Timer) -> None:
         self._timers.pop(name, None)
-        if name.purpose == GREET and not self._recalled:
+        if name.purpose == GREET and not self._recollection.is_begun:
             self._timers[name] = asyncio.get_running_loop().call_later(_RECALL_SECONDS, self._ring, name)
-            self._recalled = True
+            self._recollection.is_begun = True
             self._spawn(self._recall_and_ring(name))
             return
         beat = self._settings.shaping.heartbeat
         if name.purpose == "heartbeat" and beat is not None and not self._writer.has_room:
             self._perform([Arm(name, beat)])  # a host that does not read needs no sign of life, and they would pile up
             return
-        steps = None if self._chain is None else self._chain.timer(name)
-        if steps is None:
+        if self._passage is None or not self._passage.timer(name):
             self._perform(self._relay.timer(name))
-        else:
-            self._take_steps(steps)
+
+    async def _recall_and_ring(self, name: Timer) -> None:
+        await self._recollection.look_up()
+        if name in self._timers:
+            self._disarm(name)
+            self._ring(name)
 
     def _disarm(self, name: Timer) -> None:
         handle = self._timers.pop(name, None)
         if handle is not None:
             handle.cancel()
-
-    # --- The link ----------------------------------------------------------------------------------------------
-
-    async def _warm(self) -> None:
-        """Import what the wire needs while the host is still speaking."""
-        with contextlib.suppress(Fault):  # whoever uses the wire will meet the same trouble, and report it
-            await asyncio.to_thread(_load, self._relay.wire)
-
-    def _hang_up(self) -> None:
-        old, self._link = self._link, None
-        self._stop_listening()
-        if old is not None:
-            self._spawn(self._close(old))
-
-    async def _dial(self, wire: str) -> None:
-        try:
-            link = await self._open(wire)
-        except Fault as trouble:
-            await self._recall()
-            self._perform(self._relay.link_failed(self._clean(trouble)))
-        except Exception as defect:  # noqa: BLE001  as for an exchange
-            self._perform(self._relay.link_failed(self._own_mistake(defect)))
-        else:
-            self._wire_to_name = wire
-            if not link.traits.streams_per_exchange:
-                self._listening = self._spawn(self._listen(link, None))
-            self._perform(self._relay.link_up(link.traits))
-
-    async def _open(self, wire: str) -> Link:
-        await asyncio.to_thread(_load, wire)
-        from mcp_remote_py.transports import open_link
-
-        link = open_link(wire, self._reach())
-        self._link = link
-        try:
-            await link.open(lambda message, exchange: self._deliver(link, message, exchange))
-        except BaseException:  # cancelled while dialling, too: a half-open link must not stay behind
-            if self._link is link:
-                self._link = None
-            with contextlib.suppress(Fault):  # the first trouble is the one to report
-                await link.close()
-            raise
-        return link
-
-    def _reach(self) -> Reach:
-        from mcp_remote_py.transports.reach import Reach
-
-        given = self._settings
-        return Reach(
-            given.target,
-            self._credentials,
-            given.timeouts,
-            given.tls,
-            given.network,
-            given.limits,
-            learn=self._redactor.learn,
-            heard=self._heard if _counts_silence(given.timeouts) else None,
-            jars=self._jars,
-        )
-
-    def _listen_again(self) -> None:
-        link = self._link
-        if link is None or not link.traits.streams_per_exchange:
-            return  # a shared pipe is listened to from its opening on
-        self._stop_listening()
-        self._listening = self._spawn(self._listen(link, self._last_notification))
-
-    async def _listen(self, link: Link, before: asyncio.Event | None) -> None:
-        fault: Fault | None = None
-        try:
-            await _in_order(before)
-            await link.listen()
-        except Fault as trouble:
-            fault = self._clean(trouble)
-        except Exception as defect:  # noqa: BLE001  as for an exchange
-            fault = self._own_mistake(defect)
-        if link is self._link:
-            self._perform(self._relay.listen_over(fault))
-
-    def _stop_listening(self) -> None:
-        if self._listening is not None:
-            self._listening.cancel()
-            self._listening = None
 
     # --- A person who signs in ---------------------------------------------------------------------------------
 
@@ -485,63 +354,21 @@ class Bridge:
                 raise OwnMistake("a sign-in was asked for although a token is configured", may_have_run=False)
             await self._signed_in.sign_in(asked)
         except Fault as trouble:
-            fault = self._clean(trouble)
+            fault = self._mishaps.clean(trouble)
         except Exception as defect:  # noqa: BLE001  as for an exchange: whoever waits for it is answered
-            fault = self._own_mistake(defect)
+            fault = self._mishaps.own(defect)
         self._perform(self._relay.signed_in() if fault is None else self._relay.sign_in_failed(fault))
 
     def _show(self, invitation: Invitation) -> None:
         self._perform(self._relay.show_sign_in(invitation.url, invitation.text, opened=invitation.opened))
 
-    # --- What is remembered ------------------------------------------------------------------------------------
-
-    async def _recall(self) -> None:
-        """Look up, once, what the server said last time: there is trouble, and the host may have to be answered."""
-        if not self._recalled:
-            self._recalled = True
-            await self._look_up()
-
-    async def _look_up(self) -> None:
-        if self._settings.timeouts.greet_after is None:
-            return
-        from mcp_remote_py.server_cache import ServerCache
-
-        try:
-            document = await ServerCache(self._settings, self._credentials).recall()
-            if document is not None:
-                self._relay.recall(document)
-        except ValueError as reason:
-            _LOG.warning("what was remembered of the server cannot be used: %s", reason)
-        except Exception as defect:  # noqa: BLE001  the host is answered all the same
-            self._own_mistake(defect)
-
-    async def _recall_and_ring(self, name: Timer) -> None:
-        await self._look_up()
-        if name in self._timers:
-            self._disarm(name)
-            self._ring(name)
-
     def _attend_to(self, command: Note | Keep | SignIn) -> None:
         if isinstance(command, Keep):
-            self._keep_soon()
+            self._recollection.keep_soon()
         elif isinstance(command, SignIn):
             self._spawn(self._sign_in(command.asked))
         else:
             _LOG.log(getattr(logging, command.level.upper()), "%s", command.text)
-
-    def _keep_soon(self) -> None:
-        if self._keeping is None and self._settings.cache:
-            loop = asyncio.get_running_loop()
-            self._keeping = loop.call_later(_KEEP_SECONDS, lambda: self._spawn(self._keep()))
-
-    async def _keep(self) -> None:
-        self._keeping = None
-        from mcp_remote_py.server_cache import ServerCache
-
-        try:
-            await ServerCache(self._settings, self._credentials).keep(lambda: self._relay.to_keep)
-        except Exception as defect:  # noqa: BLE001  a session must not end because it cannot be remembered
-            self._own_mistake(defect)
 
     # --- The end -----------------------------------------------------------------------------------------------
 
@@ -554,27 +381,19 @@ class Bridge:
         for leg in self._legs.values():
             if leg.task is not None:
                 leg.task.cancel()
-        self._stop_listening()
-        link, self._link = self._link, None
+        link, news = self._connection.leave(), self._recollection.last_words()
         with contextlib.suppress(TimeoutError):  # the server may keep its session; we go all the same
             async with asyncio.timeout(_LEAVE_SECONDS), asyncio.TaskGroup() as group:
                 if link is not None:
-                    group.create_task(self._close(link))
-                if self._keeping is not None:
-                    self._keeping.cancel()
-                    group.create_task(self._keep())
+                    group.create_task(self._connection.close(link))
+                if news is not None:
+                    group.create_task(news)
                 if answer:
                     group.create_task(self._writer.finish(_LEAVE_SECONDS))
         self._credentials.close()
         if self._trace is not None:
             self._trace.drain(_TRACE_SECONDS)
         self._log.drain(_LOG_SECONDS)
-
-    async def _close(self, link: Link) -> None:
-        try:
-            await link.close()
-        except Fault as trouble:
-            _LOG.debug("the session could not be ended: %s", self._clean(trouble))
 
     async def _drain(self) -> None:
         """Let running requests finish, for a while: `printf ... | mcp-remote-py URL` works because of it."""
@@ -587,8 +406,8 @@ class Bridge:
     def _log_snapshot(self) -> None:
         """Write down what is going on, without a word of what is said."""
         relay = self._relay.snapshot()
-        state = f"{relay.revision or 'none yet'}, {_WIRE_NAMES[relay.wire]}, {relay.way}"
-        standing = "one" if self._listening is not None and not self._listening.done() else "no"
+        state = f"{relay.revision or 'none yet'}, {WIRE_NAMES[relay.wire]}, {relay.way}"
+        standing = "one" if self._connection.is_listening else "no"
         streams = f"{standing} standing stream, {len(self._legs)} exchanges on their way"
         requests = [Request(*request) for request in self._relay.open_requests()]
         now = asyncio.get_running_loop().time()
@@ -596,46 +415,16 @@ class Bridge:
 
     # --- Small things ------------------------------------------------------------------------------------------
 
+    def _shapers(self) -> Passage | None:
+        """The shapers that were asked for; None where there are none, which costs nothing."""
+        if self._settings.shaping == Shaping():
+            return None
+        from mcp_remote_py.passage import Passage
+
+        return Passage(self._settings, self._mishaps, onward=self._onward, perform=self._perform, write=self._write)
+
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         return self._group.create_task(work)
-
-    def _clean(self, fault: Fault) -> Fault:
-        """A fault goes to the host and into the log: take secrets and control characters out of it."""
-        fault.args = (printable(self._redactor.scrub(str(fault))),)
-        fault.hint = printable(self._redactor.scrub(fault.hint))
-        return fault
-
-    def _own_mistake(self, defect: Exception) -> Fault:
-        _LOG.error("a defect of the bridge", exc_info=defect)
-        return OwnMistake(f"the bridge made a mistake of its own ({type(defect).__name__})")
-
-    def _host(self) -> str:
-        from urllib.parse import urlsplit
-
-        return urlsplit(self._settings.target.url).hostname or ""
-
-
-_WIRE_NAMES = {"http": "Streamable HTTP", "sse": "HTTP+SSE", "ws": "WebSocket"}
-
-
-def _load(wire: str) -> None:
-    """Import the module of a wire. Raises `Unreachable` where the installation lacks something."""
-    from mcp_remote_py.transports import load
-
-    try:
-        load(wire)
-    except ImportError as error:
-        text = f"the installation is incomplete: the module {error.name} is missing"
-        raise Unreachable(text, hint="Install mcp-remote-py again.") from None
-
-
-def _chain(settings: Settings) -> Chain | None:
-    """The shapers that were asked for; None where there are none, which costs nothing."""
-    if settings.shaping == Shaping():
-        return None
-    from mcp_remote_py import shaping
-
-    return shaping.chain(settings)
 
 
 def _patience(given: Timeouts) -> Patience:
@@ -647,19 +436,6 @@ def _chance() -> float:
     return int.from_bytes(os.urandom(4)) / 2**32
 
 
-def _counts_silence(given: Timeouts) -> bool:
-    return given.first_byte is not None or given.idle is not None
-
-
 def _log_body(side: str, raw: bytes) -> None:
     if _BODIES.isEnabledFor(logging.DEBUG):
         _BODIES.debug("%s: %s", side, excerpt(raw))
-
-
-async def _in_order(before: asyncio.Event | None) -> None:
-    """Wait for what must arrive first, but not for ever."""
-    if before is None or before.is_set():
-        return
-    with contextlib.suppress(TimeoutError):  # a server that does not accept a notification must not stop the rest
-        async with asyncio.timeout(_ORDER_SECONDS):
-            await before.wait()

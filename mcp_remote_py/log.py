@@ -27,12 +27,15 @@ if TYPE_CHECKING:
 
 BODIES = "mcp_remote_py.bodies"
 """The logger for whole messages. It is silent unless `--log-bodies` was given, and then heard at every level."""
+SIGN_IN = "mcp_remote_py.auth"
+"""The logger for what a person has to do."""
 BODY_BYTES = 64 * 1024
 """So much of a message is logged."""
 
 _QUEUE_LINES = 2000
 _QUEUE_CHARACTERS = 8 * 1024 * 1024
 _LINE = 2000
+_URL_LINE = 16 * 1024
 _BODY_LINE = 4 * BODY_BYTES  # masks may be longer than what they hide
 
 Format = Literal["text", "json"]
@@ -194,6 +197,8 @@ def _bounded(text: str, width: int) -> str:
 
 
 def _width(record: logging.LogRecord) -> int:
+    if record.name == SIGN_IN:
+        return _URL_LINE  # an address that somebody has to open is of no use in part
     return _BODY_LINE if record.name == BODIES else _LINE
 
 

@@ -80,6 +80,8 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"mcp_remote_py.state", "mcp_remote_py.server_cache"}),
     frozenset({"mcp_remote_py.auth"}),
     frozenset({"mcp_remote_py.pin_store", "mcp_remote_py.shaping", "mcp_remote_py.trace", "mcp_remote_py.snapshot"}),
+    frozenset({"mcp_remote_py.mishaps"}),
+    frozenset({"mcp_remote_py.connection", "mcp_remote_py.passage", "mcp_remote_py.recollection"}),
     frozenset({"mcp_remote_py.bridge"}),
     frozenset({"mcp_remote_py.cli", "mcp_remote_py.demo", "mcp_remote_py.replay"}),
     frozenset({"mcp_remote_py.__main__"}),

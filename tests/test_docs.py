@@ -53,8 +53,23 @@ def test_the_index_leads_to_every_page(page: str) -> None:
 
 
 _FLAG = re.compile(r"(?<![\w-])--[a-zA-Z][\w-]*\w(?![\w*-])")
-_OF_OTHERS = frozenset({"--no-deps", "--force", "--dist", "--minutes", "--audience", "--session"})
-"""Flags of pip, pipx, pytest, of the soak, of a command that prints tokens and of `replay`, which the texts also name."""
+_OF_OTHERS = frozenset(
+    {
+        "--prefix",  # npm
+        "--rounds",  # tests.bench
+        "--only",
+        "--all",  # logout
+        "--json",  # auth status, too
+        "--no-deps",
+        "--force",
+        "--dist",
+        "--minutes",
+        "--audience",
+        "--session",
+    }
+)
+"""Flags of npm, pip, pipx, pytest, of bench and soak, of a command that prints tokens and of `replay`: the texts name
+them, too."""
 
 
 @pytest.mark.parametrize("text", TEXTS)

@@ -181,7 +181,7 @@ async def _login(settings: Settings, redactor: Redactor, say: _Say) -> int:
         known = await authorizer.current()
         grant = await authorizer.sign_in(asked, None if known is None else known.access_token)
     except Fault as fault:
-        say.trouble(f"login: {str(fault).rstrip('.')}. {fault.hint}".rstrip())
+        say.trouble(f"login: {fault.in_full}")
         return FAILED
     who = _who(grant)
     say(f"Signed in to {settings.target.url}{'' if who is None else f' as {who}'}, by {_short(grant.issuer)}.")

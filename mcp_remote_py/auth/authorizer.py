@@ -21,7 +21,7 @@ from mcp_remote_py.auth.store import open_store
 from mcp_remote_py.auth.takeover import TakenOver
 from mcp_remote_py.core.errors import Asked, Fault, SignInNeeded
 from mcp_remote_py.core.oauth import adoption, brakes, challenge, names, redirect, renewal, revocation, signin, tokens
-from mcp_remote_py.core.oauth.preferences import CODE, Preferences
+from mcp_remote_py.core.oauth.preferences import CODE, DEVICE, Preferences
 from mcp_remote_py.core.oauth.steps import Document, Flow, Senses
 from mcp_remote_py.core.oauth.tokens import Grant, Party
 from mcp_remote_py.settings import Settings
@@ -36,6 +36,7 @@ _RENEW_SECONDS = 60.0
 """What renewing may take, waiting for other processes included."""
 _HANDED_ON_SECONDS = 90.0
 """So long a sign-in that a process left behind is taken up by the next one."""
+_BY_PERSON = frozenset([CODE, DEVICE])
 _LARGEST_ASSERTION = 1024 * 1024
 Learn = Callable[[str], None]
 Show = Callable[[Invitation], None]
@@ -129,7 +130,7 @@ class Authorizer:
             if known is not None and known.access_token != grant.access_token:
                 self._grant = known
                 return known
-            if grant.refresh_token is None:
+            if not renewal.is_possible(grant):
                 return None
             _LOG.debug("the token of %s is renewed", self._url)
             flow = renewal.renew(grant, self._preferences(), self._senses())
@@ -183,7 +184,7 @@ class Authorizer:
         about = await asyncio.to_thread(self._store.read, self._name) or {}
         times = [time for time in about.get("attempts", []) if isinstance(time, int | float)]
         now = self._now()
-        if asked is not None:
+        if asked is not None and self._sign_in.preferences.grant in _BY_PERSON:
             problem = brakes.problem(times, now, self._url)
             if problem is not None:
                 raise SignInNeeded(problem, hint="")
@@ -197,12 +198,16 @@ class Authorizer:
         async def opening(url: str) -> None:
             await asyncio.to_thread(self._store.write, self._name, {**about, "begun": begun.to_document(now, url)})
 
+        left = {name: content for name, content in about.items() if name != "begun"}
         await asyncio.to_thread(self._store.write, self._name, about)
         try:
-            return await self._run(flow, limit, was_opened=begun.url, opening=opening)
-        finally:
-            left = {name: content for name, content in about.items() if name != "begun"}
-            await asyncio.shield(asyncio.to_thread(self._store.write, self._name, left))
+            grant = await self._run(flow, limit, was_opened=begun.url, opening=opening)
+        except Fault:
+            await asyncio.to_thread(self._store.write, self._name, left)
+            raise
+        # whoever is told to leave meanwhile leaves it behind: the next process goes on with the tab that is open
+        await asyncio.to_thread(self._store.write, self._name, left)
+        return grant
 
     async def _taken_over(self, asked: Asked | None) -> Grant | None:
         """Return what mcp-remote has for this server, made ours; None where it has nothing that is good."""
@@ -217,12 +222,13 @@ class Authorizer:
         if grant is not None and not grant.is_good(self._now()):
             flow = renewal.renew(grant, self._preferences(), self._senses())
             grant = None if grant.refresh_token is None else await self._run(flow, _RENEW_SECONDS)
+        # looked at once: what was taken over, and is refused later, must not come back
+        await asyncio.to_thread(takeover.conclude, self._store, self._url)
         if grant is not None:
             _LOG.info("the sign-in of mcp-remote to %s is taken over", grant.issuer)
         return grant
 
     def _find(self) -> TakenOver | None:
-        """Look once: what was taken over, and is refused later, must not come back."""
         if not takeover.is_due(self._store, self._url):
             return None
         wishes, headers = self._sign_in.preferences, self._settings.credentials.headers
@@ -235,9 +241,7 @@ class Authorizer:
             wishes.token_endpoint,
             wishes.client,
         )
-        taken = takeover.find(self._sign_in.mcp_remote_home, entry, self._now())
-        takeover.conclude(self._store, self._url)
-        return taken
+        return takeover.find(self._sign_in.mcp_remote_home, entry, self._now())
 
     # --- How it is done ----------------------------------------------------------------------------------------
 
@@ -271,7 +275,7 @@ class Authorizer:
         except TimeoutError:
             raise SignInNeeded(
                 f"nobody finished the sign-in to {self._url} within {limit:g} s (--auth-timeout)",
-                hint="Try again: the next call opens the sign-in anew.",
+                hint=self._hint_of_silence(),
             ) from None
         except Fault as fault:
             problem = str(fault)
@@ -282,11 +286,23 @@ class Authorizer:
             await fetcher.aclose()
         return result
 
+    def _hint_of_silence(self) -> str:
+        wishes, again = self._sign_in.preferences, "Try again: the next call opens the sign-in anew."
+        if wishes.grant != CODE:
+            return again
+        again += f" The log has the address to open; `mcp-remote-py login {self._url}` does it in a terminal."
+        if wishes.client is None:
+            return again
+        return (
+            f"{again} If the browser showed an error instead of a sign-in, compare the client id and the redirect URI "
+            "in that address with what is registered there (--client-id, --callback-port)."
+        )
+
     def _port(self) -> int:
         wishes, headers = self._sign_in.preferences, self._settings.credentials.headers
         return redirect.default_port(
             self._url,
-            wishes.resource,
+            wishes.resource if wishes.with_resource else None,
             headers,
             wishes.authorize_params,
             wishes.client_metadata_url,

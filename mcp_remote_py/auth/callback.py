@@ -241,8 +241,11 @@ class Callback:
         return True
 
     def _is_early(self, query: str) -> bool:
-        """Whether this may be what will be waited for in a moment: the tab can be older than this process."""
-        is_before = self._coming is None and self._spent is None
+        """Whether this may be what will be waited for in a moment.
+
+        The tab can be older than this process, and a browser that is quick comes back before we wait for it.
+        """
+        is_before = self._coming is None and not _fits(query, self._spent)
         return is_before and len(self._early) < MOST_EARLY and _state_of(query) is not None
 
     def _came_back(self, visit: _Visit, query: str) -> None:

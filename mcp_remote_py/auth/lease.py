@@ -23,6 +23,8 @@ from mcp_remote_py.file_lock import lock, unlock
 _LOG = logging.getLogger("mcp_remote_py.auth.lease")
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.25
 """Seconds between two tries."""
+_SILENT_SECONDS = 1.0
+"""Renewing takes less; who waits longer is told."""
 _MOST_BYTES = 1000
 _TAKEN = frozenset([errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK, errno.EDEADLK])
 """What a lock answers while another process has it; everything else means that there are no locks here."""
@@ -76,8 +78,8 @@ class Lease:
             left = until - time.monotonic()
             if left <= 0:
                 raise _in_vain(seconds, await asyncio.to_thread(_holder, path))
-            if not has_said:
-                _LOG.debug("another process is signing in or renewing; waiting for it")
+            if not has_said and left < seconds - _SILENT_SECONDS:
+                _LOG.info("another process is signing in to the same server; what comes of it is waited for")
                 has_said = True
             await asyncio.sleep(min(pause, left))
             pause = min(2 * pause, _LONGEST_PAUSE)

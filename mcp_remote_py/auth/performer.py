@@ -125,10 +125,21 @@ class Performer:
                 async with asyncio.timeout(AGAIN_SECONDS):
                     return await self._returned(step)
         opened = self._sign_in.browser and await self._open(step.url)
-        where = "A browser was opened for it" if opened else "Open this URL in a browser"
+        where = "A browser was opened for it" if opened else self._what_to_do()
         _LOG.warning("sign in to %s. %s: %s", step.issuer, where, step.url)
         self._tools.show(Invitation(step.url, f"Sign in to {step.issuer} to use {step.resource}.", opened))
         return await self._returned(step)
+
+    def _what_to_do(self) -> str:
+        """Return what a person does for whom no browser was opened."""
+        from mcp_remote_py.auth import paste
+
+        if not self._sign_in.browser and (self._tools.paste is not None or paste.has_terminal()):
+            return (
+                "Open this URL in a browser. If it is on another machine, it ends at a page that cannot be shown: "
+                "paste the address of that page here"
+            )
+        return "Open this URL in a browser on this machine"
 
     async def _open(self, url: str) -> bool:
         from mcp_remote_py.auth import browser

@@ -46,7 +46,7 @@ class SignedIn:
         self._show = show
         self._paste = paste
         self._authorizer: Authorizer | None = None
-        self._grant: Grant | None = None
+        self._is_known: bool | None = None
         self._shown: Headers | None = None
         self._made_of: tuple[Headers, str] | None = None
         self._nonce: str | None = None
@@ -64,8 +64,11 @@ class SignedIn:
 
     async def headers(self, method: str = "", url: str = "") -> Headers:
         others = await self._others.headers(method, url)
-        if self._authorizer is None and not self._may_know_tokens():
-            return others
+        if self._authorizer is None:
+            if self._is_known is None:
+                self._is_known = self._may_know_tokens()  # asked once: a 401 tells if another process has signed in
+            if not self._is_known:
+                return others
         grant = await self._fresh()
         if grant is None:
             return others
@@ -115,11 +118,11 @@ class SignedIn:
         """Return the tokens, renewed where they are about to expire."""
         authorizer = await self._have_authorizer()
         grant = await authorizer.current()
-        if grant is None or not grant.is_stale(time.time()) or grant.refresh_token is None:
+        if grant is None or not grant.is_stale(time.time()) or not _is_renewable(grant):
             return grant
         async with self._turn:
             grant = await authorizer.current()
-            if grant is None or not grant.is_stale(time.time()) or grant.refresh_token is None:
+            if grant is None or not grant.is_stale(time.time()) or not _is_renewable(grant):
                 return grant
             try:
                 return await authorizer.renew(grant)
@@ -166,7 +169,7 @@ class SignedIn:
 
     def _wants_nonce(self, shown: Headers, asked: Asked) -> bool:
         """Whether the proof lacked the server's nonce, which is known by now."""
-        if self._nonce is None or "use_dpop_nonce" not in asked.challenge:
+        if self._nonce is None or not asked.wants_nonce:
             return False
         from mcp_remote_py.core.oauth import jwt_claims
 
@@ -183,6 +186,12 @@ def _open(
     from mcp_remote_py.auth.authorizer import Authorizer
 
     return Authorizer(settings, learn, show=show, paste=paste)
+
+
+def _is_renewable(grant: Grant) -> bool:
+    from mcp_remote_py.core.oauth import renewal
+
+    return renewal.is_possible(grant)
 
 
 def _token_of(shown: Headers) -> str:

@@ -61,7 +61,8 @@ class Absence:
     def sign_in(self, fault: Fault) -> list[Command]:
         """Rest until a person has signed in."""
         self.trouble = fault
-        commands = [*self._is_not_far(), Disarm(_TIMER)] if self.is_resting else []
+        has_timer = self.is_resting and not self.is_signing_in
+        commands = [*self._is_not_far(), Disarm(_TIMER)] if has_timer else []
         self.is_resting = self.is_signing_in = True
         return commands
 
@@ -77,10 +78,10 @@ class Absence:
         return was_resting
 
     def cut_short(self, *, urgent: bool) -> list[Command]:
-        """Somebody waits: do not rest for long. `urgent`: not at all, not even where the server asked for it."""
-        if not self.is_resting or self.is_signing_in:
+        """Somebody waits: do not rest for long. `urgent`: not at all. A rest that the server asked for is kept."""
+        if not self.is_resting or self.is_signing_in or self._was_asked:
             return []
-        if not urgent and (self._was_asked or self._rest <= _SHORT_REST_SECONDS):
+        if not urgent and self._rest <= _SHORT_REST_SECONDS:
             return []
         self.is_resting = False
         return [*self._is_not_far(), Disarm(_TIMER)]
@@ -93,9 +94,11 @@ class Absence:
 
     def forget(self) -> list[Command]:
         """Nobody waits for it any more."""
+        has_timer = self.is_resting and not self.is_signing_in
         self.trouble, self.tries, self.is_signing_in = None, 0, False
         near = self._is_not_far()
-        return [*near, Disarm(_TIMER)] if self.rested() else near
+        self.rested()
+        return [*near, Disarm(_TIMER)] if has_timer else near
 
     def _is_not_far(self) -> list[Command]:
         was_far, self.is_far = self.is_far, False

@@ -162,10 +162,10 @@ class Calls(InFlight[Pending]):
         if pending.may_have_run:
             fault = fault.restated(may_have_run=True)
         elif not pending.sent:
-            fault = _before_sending(fault)
+            fault = before_sending(fault)
         if self._hold > 0:
             fault = retries.counted(fault, pending.attempts)
-        failed = Note("warning", f"{pending.message.method} {key} failed: {fault}. {fault.hint}".rstrip())
+        failed = Note("warning", f"{pending.message.method} {key} failed: {fault.in_full}")
         return [failed, *self.answered(key, pending, as_error(fault, pending.message.id))]
 
     def fail_held(self, key: Key, cause: Fault, tries: int) -> list[Command]:
@@ -199,6 +199,13 @@ class Calls(InFlight[Pending]):
             return []
         return self.arm(HOLD, pending, max(0.0, self._hold - pending.waited))
 
+    def disarm_hold(self, pending: Pending) -> list[Command]:
+        """It may be held for as long as it takes."""
+        if HOLD not in pending.timers:
+            return []
+        pending.timers.discard(HOLD)
+        return [Disarm(Timer(HOLD, pending.message.key))]
+
     def disarm(self, pending: Pending) -> list[Command]:
         """Forget all its timers."""
         commands: list[Command] = [Disarm(Timer(purpose, pending.message.key)) for purpose in sorted(pending.timers)]
@@ -206,7 +213,7 @@ class Calls(InFlight[Pending]):
         return commands
 
 
-def _before_sending(fault: Fault) -> Fault:
+def before_sending(fault: Fault) -> Fault:
     """Return the same trouble for a request that it kept from being sent: that one cannot have run."""
     if not fault.may_have_run:
         return fault

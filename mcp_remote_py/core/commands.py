@@ -72,8 +72,8 @@ class Note(NamedTuple):
 
 
 class Timer(NamedTuple):
-    """The name of a timer: what it is for (`timeout`, `silence`, `linger`, `ping`, `greet`, `hold`, `again`, `return`),
-    and which exchange it concerns.
+    """The name of a timer: what it is for (`timeout`, `silence`, `linger`, `ping`, `greet`, `hold`, `again`, `return`,
+    `near`, `silent`), and which exchange it concerns.
 
     Arming a timer that is armed already sets it anew.
     """

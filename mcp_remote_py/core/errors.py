@@ -75,6 +75,11 @@ class Fault(McpRemoteError):
         self.retry_after: float | None = None
         self.attempts = 0
 
+    @property
+    def in_full(self) -> str:
+        """The trouble and what to do, as a log or a terminal shows it."""
+        return f"{str(self).rstrip('.')}. {self.hint}".rstrip()
+
     def restated(self, text: str | None = None, *, hint: str | None = None, may_have_run: bool | None = None) -> Self:
         """Return the same trouble in other words, or for a request of which something else is known."""
         fault = type(self)(
@@ -128,6 +133,11 @@ class Asked(NamedTuple):
 
     status: int = 401
     challenge: str = ""
+
+    @property
+    def wants_nonce(self) -> bool:
+        """Whether it is the proof of possession that lacks something: the server's nonce (RFC 9449 section 9)."""
+        return "use_dpop_nonce" in self.challenge
 
 
 UNTOLD = Asked()

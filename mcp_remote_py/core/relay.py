@@ -26,8 +26,8 @@ from typing import NamedTuple
 from mcp_remote_py.core import message as msg
 from mcp_remote_py.core import versions
 from mcp_remote_py.core.absence import NEAR, RETURN, Absence
-from mcp_remote_py.core.calls import AGAIN, CANCELLED, GREET, HOLD, LINGER, Calls, Gathering, Pending
-from mcp_remote_py.core.commands import Arm, Command, Disarm, Drop, Keep, Note, Timer, ToClient, ToServer
+from mcp_remote_py.core.calls import AGAIN, CANCELLED, GREET, HOLD, LINGER, Calls, Gathering, Pending, before_sending
+from mcp_remote_py.core.commands import Arm, Command, Disarm, Drop, Keep, Listen, Note, Timer, ToClient, ToServer
 from mcp_remote_py.core.errors import Asked, Fault, Interrupted, SessionLost, ShuttingDown, TimedOut, TooLarge, as_error
 from mcp_remote_py.core.framing import Oversize
 from mcp_remote_py.core.gate import Gate, Way
@@ -191,7 +191,7 @@ class Relay:
                 return [self._gate.dial()]
             fault = self._wires.to_report(fault)
         self._gate.way = Way.IDLE
-        asked = self._signing_in.wanted(fault)
+        asked = self._signing_in.wanted(fault) if self._somebody_waits() else None
         if asked is not None:
             return self._sign_in(asked, fault)
         if self._waiting.helps(fault):
@@ -202,19 +202,19 @@ class Relay:
         """A shared pipe broke: its session is gone, and with it whatever was on the way."""
         if self._gate.way is not Way.UP:
             return [Note("debug", f"a connection that is not in use any more was lost: {fault}")]
-        self._gate.way = Way.IDLE
+        self._gate.way, self._gate.trial = Way.IDLE, None
         self._session.is_stale = self._session.is_greeted
         commands: list[Command] = [Note("warning", f"the connection was lost: {fault}")]
         commands += self._reopening.leave_session() + self._reopening.end()
-        asked = self._signing_in.wanted(fault)
-        if asked is not None and not fault.may_have_run:
-            return commands + self._sign_in_for_pipe(asked, fault)
-        for pending in self._calls.on_their_way():
-            if pending.sent and self._calls.get(pending.message.key) is pending:  # not answered meanwhile
-                commands += self._hold_or_end(pending, fault)
+        commands += self._take_off_pipe(fault)
+        if self._absence.is_signing_in:
+            return commands  # it is dialled when that is over
+        asked = self._signing_in.wanted(fault) if self._somebody_waits() else None
+        if asked is not None:
+            return commands + self._sign_in(asked, fault)
         if self._session.is_greeted and self._waiting.helps(fault):
             return commands + self._waiting.begin(fault)
-        return commands + self._give_up_held(fault)
+        return commands + self._finally(fault)
 
     def listen_over(self, fault: Fault | None) -> list[Command]:
         """The standing stream ended. On a shared pipe that is the connection; over HTTP it is optional."""
@@ -223,6 +223,7 @@ class Relay:
         if isinstance(fault, SessionLost) and self._policy.hold > 0 and self._session.is_greeted:
             return self._stream_lost_session()
         if fault is not None:
+            self._signing_in.stream_refused(fault)
             return [Note("warning", f"no stream for what the server says on its own: {fault}")]
         return [Note("debug", "the server offers no stream for what it says on its own")]
 
@@ -280,6 +281,7 @@ class Relay:
         asked = self._signing_in.wanted(fault, pending)
         if asked is not None:
             return self._sign_in_for(pending, asked, fault)
+        fault = self._signing_in.in_vain(fault, pending)
         if exchange == self._gate.greeting:
             if self._waiting.helps(fault):
                 return self._waiting.begin(fault)
@@ -601,12 +603,13 @@ class Relay:
         if self._gate.has_streams:
             # a late word about the session before this one says nothing about this one
             return commands + (self._go_on() if pending.session != self._session.number else self._reopening.begin())
+        # the others were accepted in the old session, and nobody knows how far they came
+        broken = Interrupted(str(fault), http_status=fault.http_status)
         if self._policy.hold > 0:
-            # the others were accepted in the old session, and nobody knows how far they came
-            return commands + self.link_down(Interrupted(str(fault), http_status=fault.http_status))
+            return commands + self.link_down(broken)
         held = list(self._held)
         self._held.clear()
-        commands += self.link_down(fault)
+        commands += self.link_down(broken)
         self._held.extend(held)
         return [*commands, self._gate.dial()]
 
@@ -654,7 +657,7 @@ class Relay:
                 return [*commands, self._gate.dial()]
             self._gate.way, fault = Way.IDLE, self._wires.to_report(fault)
         broken = fault or Interrupted("the server ended the stream without an answer")
-        asked = self._signing_in.wanted(broken)
+        asked = self._signing_in.wanted(broken) if self._somebody_waits() else None
         if asked is not None:
             return commands + self._sign_in(asked, broken)
         if self._waiting.helps(broken):
@@ -668,7 +671,7 @@ class Relay:
             return []
         silence = self._reopening.silence()
         if not self._gate.has_streams:
-            return self.link_down(silence)
+            return self.link_down(Interrupted(str(silence)))  # whatever else is on this pipe may have run
         return [*self._reopening.failed(), Drop(key), *self._waiting.begin(silence)]
 
     def _reopening_timed_out(self, key: Key, fault: TimedOut) -> list[Command]:
@@ -685,12 +688,18 @@ class Relay:
             commands += self._absence.forget()
         for message in apart:
             commands += self._route(message)
-        return commands + self._try_now()
+        if self._absence.is_resting:
+            return commands  # for another reason than the sign-in
+        commands += self._try_now() + self._waiting.hold_on()
+        is_open = self._gate.way is Way.UP and not (self._session.is_stale or self._gate.reopening)
+        if self._signing_in.stream_to_open() and is_open and self._session.initialized is not None:
+            commands.append(Listen())
+        return commands
 
     def sign_in_failed(self, fault: Fault) -> list[Command]:
         """Nobody has signed in: what waited for it is answered with the cause, and the next message tries anew."""
-        commands = self._signing_in.failed(fault)
-        return commands + self._finally(fault) if self._absence.is_signing_in else commands
+        commands, answer = self._signing_in.failed(fault)
+        return commands + self._finally(answer) if self._absence.is_signing_in else commands
 
     def show_sign_in(self, url: str, text: str, *, opened: bool) -> list[Command]:
         """A person is to open this URL. `opened`: a browser shows it already."""
@@ -698,31 +707,26 @@ class Relay:
 
     def _sign_in(self, asked: Asked, fault: Fault) -> list[Command]:
         """Nothing goes on before somebody has signed in."""
-        return self._waiting.begin_sign_in(fault) + self._signing_in.begin(asked)
+        return self._waiting.begin_sign_in(fault) + self._signing_in.begin(asked, fault)
 
     def _sign_in_for(self, pending: Pending, asked: Asked, fault: Fault) -> list[Command]:
         """This call was refused for want of a token, or of scope."""
         if pending.message.method == INITIALIZE:
-            return self._signing_in.begin(asked, pending) + self._waiting.begin_sign_in(fault)
+            return self._signing_in.begin(asked, fault, pending) + self._waiting.begin_sign_in(fault)
         commands = self._calls.take_back(pending)
         if asked.status == NO_TOKEN:
             self._held.append(pending.message)
-            return commands + self._signing_in.begin(asked, pending) + self._waiting.begin_sign_in(fault)
-        self._signing_in.wait_apart(pending)
-        return commands + self._signing_in.begin(asked, pending) + self._go_on()
+            return commands + self._signing_in.begin(asked, fault, pending) + self._waiting.begin_sign_in(fault)
+        commands += self._signing_in.wait_apart(pending)
+        return commands + self._signing_in.begin(asked, fault, pending) + self._go_on()
 
-    def _sign_in_for_pipe(self, asked: Asked, fault: Fault) -> list[Command]:
-        """A shared pipe was closed for want of a token, before anything on it was heard."""
-        commands: list[Command] = []
-        for pending in self._calls.on_their_way():
-            if self._signing_in.wanted(fault, pending) is None:
-                commands += self._end(pending.message.key, fault)
-                continue
-            pending.asked_for.add(asked.status)
-            if pending.message.method != INITIALIZE:
-                commands += self._calls.take_back(pending)
-                self._held.append(pending.message)
-        return commands + self._sign_in(asked, fault)
+    def _somebody_waits(self) -> bool:
+        """Whether it is for a call of the host that we try: no browser opens because a stream dropped."""
+        return (
+            self._stand_in.is_made_up
+            or any(held.kind is Kind.REQUEST for held in self._held)
+            or (self._gate.greeting is not None)
+        )
 
     # --- A server that is away ---------------------------------------------------------------------------------
 
@@ -766,14 +770,31 @@ class Relay:
         calls = self._calls
         return [note, *calls.take_back(pending), *calls.arm(AGAIN, pending, seconds), *self._go_on()]
 
+    def _take_off_pipe(self, fault: Fault) -> list[Command]:
+        """A shared pipe broke: what was on it waits for the next one, or has failed."""
+        commands: list[Command] = []
+        unwritten = before_sending(fault)
+        for pending in self._calls.on_their_way():
+            if pending.sent and self._calls.get(pending.message.key) is pending:  # not answered meanwhile
+                commands += self._hold_or_end(pending, fault if pending.written else unwritten)
+        return commands
+
     def _hold_or_end(self, pending: Pending, fault: Fault) -> list[Command]:
         """A shared pipe broke under this request."""
         key, waits = pending.message.key, self._waiting.helps(fault)
-        if key == self._gate.greeting and waits:
+        is_greeting = key == self._gate.greeting
+        if is_greeting and waits:
             return self._waiting.begin(fault)
-        if not (waits and self._session.is_greeted and self._repeats.outlives_pipe(pending, fault)):
-            return self._end(key, fault)
-        commands = self._calls.take_back(pending)
+        asked = self._signing_in.wanted(fault, pending) if is_greeting or not fault.may_have_run else None
+        if asked is not None:
+            pending.asked_for.add(asked.status)
+        elif not (waits and self._session.is_greeted and self._repeats.outlives_pipe(pending, fault)):
+            return self._end(key, fault) if pending.written else [*self._end(key, fault), Drop(key)]
+        self._gate.unmark(key)
+        commands = [Drop(key), *self._calls.take_back(pending)]  # what is left of it must not go out behind the second
+        if is_greeting:
+            self._held.appendleft(pending.message)
+            return commands
         self._held.append(pending.message)
         return commands + self._calls.arm_hold(pending)
 
@@ -785,4 +806,4 @@ class Relay:
             return [] if pending.sent else self._route(pending.message)
         if name.purpose == HOLD:
             return self._waiting.held_long_enough(name.exchange, pending)
-        return self._waiting.out_of_patience(pending)
+        return self._waiting.out_of_patience()

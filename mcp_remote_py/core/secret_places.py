@@ -64,7 +64,7 @@ _WORDS = frozenset(
     ]
 )
 _ENDS = ("token", "secret", "password", "passwd", "apikey", "signature", "sessionid", "session_id")
-_CODES = frozenset(["code", "authcode", "auth_code", "authorization_code", "device_code", "user_code"])
+_CODES = frozenset(["code", "authcode", "auth_code", "authorization_code", "device_code"])
 
 
 @lru_cache(1000)

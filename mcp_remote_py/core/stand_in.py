@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from mcp_remote_py.core import greeting
 from mcp_remote_py.core.commands import Command, Note, ToClient
-from mcp_remote_py.core.errors import Fault
+from mcp_remote_py.core.errors import Fault, SignInNeeded
 from mcp_remote_py.core.memory import Memory, capabilities_of
 from mcp_remote_py.core.message import Message
 from mcp_remote_py.core.retries import Policy
@@ -44,7 +44,7 @@ class StandIn:
         self.begin()
         self.is_made_up = self.has_stood_in = True
         self.announced(answer)
-        self._untold.append(greeting.log_line("warning", f"The server is not there yet: {fault}. {fault.hint}".strip()))
+        self._untold.append(greeting.log_line("warning", _why_not_yet(fault)))
         source = "with what is known of it" if known is not None else "with all that a server may offer"
         return answer, Note("warning", f"the host was greeted in the server's place, {source}: {fault}")
 
@@ -86,7 +86,7 @@ class StandIn:
         """The trouble of a server that has not been there yet does not pass by itself."""
         if not self.is_made_up:
             return []
-        return self.tell(greeting.log_line("error", f"The server cannot be used: {fault}. {fault.hint}".strip()))
+        return self.tell(greeting.log_line("error", f"The server cannot be used: {fault.in_full}"))
 
     def relieved(self, offered: dict[str, object]) -> list[Command]:
         """The server opened a session, and offers this. The host hears which lists to ask for again: all that it was
@@ -101,3 +101,10 @@ class StandIn:
     def list_changed(self, kind: str) -> list[Command]:
         """A list is another one in the new session."""
         return self.tell(*greeting.list_changed([kind]))
+
+
+def _why_not_yet(fault: Fault) -> str:
+    """Return what the host is told who was greeted in the server's place."""
+    if isinstance(fault, SignInNeeded) and fault.asked is not None:
+        return f"A sign-in is needed: {fault}. It begins by itself, and calls wait for it."
+    return f"The server is not there yet: {fault.in_full}"

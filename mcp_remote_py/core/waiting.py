@@ -62,6 +62,10 @@ class Waiting:
     def begin_sign_in(self, fault: Fault) -> list[Command]:
         """Nothing goes on without a token: hold what there is until a person has signed in, and greet the host."""
         commands = self._absence.sign_in(fault)
+        for held in self._calls.held:
+            pending = self._calls.get(held.key) if held.kind is Kind.REQUEST else None
+            if pending is not None and self._stand_in.empty_list(held) is None:
+                commands += self._calls.disarm_hold(pending)
         for pending in self._calls.greeters():
             if self._policy.greet_after is not None:
                 commands += self._greet(pending, fault)
@@ -73,24 +77,56 @@ class Waiting:
                 self._calls.held.appendleft(pending.message)
         return commands + self._serve_held()
 
-    def out_of_patience(self, pending: Pending) -> list[Command]:
+    def out_of_patience(self) -> list[Command]:
         """The server is silent for too long: the host is greeted, and the `initialize` on its way goes on as ours."""
         within = spelled(self._policy.greet_after or 0.0)
         silent = TimedOut(f"the server has not answered initialize within {within} (--greet-after)", hint="")
         self._absence.trouble = silent
-        commands = self._greet(pending, silent)
-        if pending.sent:
-            commands += self._reopening.takes_over(pending.message.key)
+        commands: list[Command] = []
+        on_its_way: Key | None = None
+        for one in self._calls.greeters():  # several, where the host lost patience before: the last one goes on
+            commands += self._greet(one, silent)
+            if one.sent:
+                commands += [] if on_its_way is None else [Drop(on_its_way)]
+                on_its_way = one.message.key
+        if on_its_way is not None:
+            commands += self._reopening.takes_over(on_its_way)
         return commands + self._serve_held()
 
     def hold(self, message: Message) -> list[Command]:
         """A message is held; if that is because the server is away, not for ever."""
         pending = self._calls.get(message.key) if message.kind is Kind.REQUEST else None
         is_gone = self._absence.trouble or self._gate.reopening or self._session.is_stale
-        if pending is None or message.method == INITIALIZE or not is_gone:
+        if pending is None or not is_gone:
             return []
+        if message.method == INITIALIZE:
+            return self._hold_greeting(pending)
+        if self._absence.is_signing_in:
+            return self._hold_for_person(pending)
         if self._absence.is_far and self._absence.trouble is not None:
             return self._not_held(pending, self._absence.trouble)
+        return self._calls.arm_hold(pending)
+
+    def hold_on(self) -> list[Command]:
+        """What is held is held for the server now, no longer for a person."""
+        return [command for held in list(self._calls.held) for command in self.hold(held)]
+
+    def _hold_greeting(self, pending: Pending) -> list[Command]:
+        """The host begins anew while the server is known to be away, and is to be left alone."""
+        trouble = self._absence.trouble
+        if not self._absence.is_resting or trouble is None:
+            return []
+        if self._policy.greet_after is not None:
+            return self.begin_sign_in(trouble) if self._absence.is_signing_in else self.begin(trouble)
+        return self._not_held(pending, trouble) if self._absence.is_far else []
+
+    def _hold_for_person(self, pending: Pending) -> list[Command]:
+        """A person signs in: calls wait for that, lists are empty after a while."""
+        empty = self._stand_in.empty_list(pending.message)
+        if empty is None:
+            return []
+        if self._policy.hold <= 0:
+            return self._calls.answer_held(pending.message.key, empty)
         return self._calls.arm_hold(pending)
 
     def _not_held(self, pending: Pending, busy: Fault) -> list[Command]:
@@ -103,10 +139,8 @@ class Waiting:
         return self._calls.refuse_held(key, busy.restated(text, may_have_run=pending.may_have_run))
 
     def held_long_enough(self, key: Key, pending: Pending) -> list[Command]:
-        """A call has been held for as long as it may be; for a person who signs in it waits longer."""
+        """A call has been held for as long as it may be."""
         empty = self._stand_in.empty_list(pending.message)
-        if self._absence.is_signing_in and empty is None:
-            return []
         pending.held_out = True
         if pending.sent:
             return []

@@ -87,23 +87,22 @@ class Remote:
 
         `bound` are headers of ours that go to one origin alone, wherever a redirect may lead.
 
-        After a 401 (or a 403 for want of scope) it is sent once more, where other credentials can be had: the first one
-        did not run.
+        After a 401 (or a 403 for want of scope) it is sent once more, where other credentials can be had, and once more
+        where the proof lacked the server's nonce: those before did not run.
         """
-        shown = await self._credentials.headers(method, url)
         request = Request(method, url, own, written=written, bound=bound)
         if message is not None:
             request = request._replace(body=message.raw, may_repeat=retries.is_harmless(message, ()))
-        async with self._send(request, shown) as response:
-            asked = self._asked(response)
-            if asked is None or not await self._credentials.refused(shown, asked):
-                yield response
-                return
-            await let_end(response.chunks())
-        shown = await self._credentials.headers(method, url)
-        async with self._send(request, shown) as response:
-            self._asked(response)
-            yield response
+        tried: set[bool] = set()
+        while True:
+            shown = await self._credentials.headers(method, url)
+            async with self._send(request, shown) as response:
+                asked = self._asked(response)
+                if asked is None or asked.wants_nonce in tried or not await self._credentials.refused(shown, asked):
+                    yield response
+                    return
+                tried.add(asked.wants_nonce)
+                await let_end(response.chunks())
 
     def _asked(self, response: Response) -> Asked | None:
         """Whether and how the server asks for other credentials. Takes in what it wants the next proof to hold."""

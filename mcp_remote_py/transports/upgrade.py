@@ -143,6 +143,7 @@ class Upgrade:
                 connection = await self._connect(url, route, shown if is_home else ())
             except InvalidStatus as error:
                 self._keep_cookies(url, error.response.headers)
+                self._take_nonce(error.response.headers, is_home=is_home)
                 target = self._redirected(url, error, hops)
                 if target is None:
                     raise self._of_status(error, url, is_home=is_home) from None
@@ -150,8 +151,14 @@ class Upgrade:
                 continue
             if connection.response is not None:
                 self._keep_cookies(url, connection.response.headers)
+                self._take_nonce(connection.response.headers, is_home=is_home)
             return Opened(connection, is_home)
         raise AssertionError  # the count has no end
+
+    def _take_nonce(self, fields: Fields, *, is_home: bool) -> None:
+        nonce = fields.get_all("DPoP-Nonce")
+        if nonce and is_home:
+            self._reach.credentials.nonce(nonce[-1])
 
     async def _connect(self, url: str, route: Route, shown: Headers) -> Connection:
         context = await self._trust().context(place_of(url)) if url.startswith("wss:") else None

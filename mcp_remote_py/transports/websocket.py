@@ -28,7 +28,7 @@ from mcp_remote_py.transports.clock import Clock
 from mcp_remote_py.transports.doubt import Doubt
 from mcp_remote_py.transports.incoming import messages_in
 from mcp_remote_py.transports.reach import Reach
-from mcp_remote_py.transports.upgrade import Connection, Upgrade
+from mcp_remote_py.transports.upgrade import Connection, Opened, Upgrade
 
 _LOG = logging.getLogger("mcp_remote_py.transports.websocket")
 MOST_EARLY = 16
@@ -68,15 +68,7 @@ class WebSocket:
         await self._knock()
 
     async def _knock(self) -> None:
-        self._shown = await self._credentials.headers("GET", self._url)
-        try:
-            opened = await self._upgrade.open(self._shown)
-        except SignInNeeded as fault:
-            asked = fault.asked or Asked(fault.http_status or 0)
-            if asked.status not in (401, 403) or not await self._credentials.refused(self._shown, asked):
-                raise
-            self._shown = await self._credentials.headers("GET", self._url)
-            opened = await self._upgrade.open(self._shown)
+        opened = await self._admitted()
         if self._closed:
             opened.socket.transport.abort()
             raise Interrupted(f"the connection to {self._host} is not open", may_have_run=False)
@@ -84,6 +76,21 @@ class WebSocket:
         self._socket.on_data = self._on_data
         if self._by_message and opened.is_home:
             await self._write(msg.encode({"token": _token_of(self._shown)}))
+
+    async def _admitted(self) -> Opened:
+        """Connect; other credentials are tried once, and once a proof that holds the server's nonce."""
+        tried: set[bool] = set()
+        while True:
+            self._shown = await self._credentials.headers("GET", self._url)
+            try:
+                return await self._upgrade.open(self._shown)
+            except SignInNeeded as fault:
+                asked = fault.asked or Asked(fault.http_status or 0)
+                if asked.status not in (401, 403) or asked.wants_nonce in tried:
+                    raise
+                if not await self._credentials.refused(self._shown, asked):
+                    raise
+                tried.add(asked.wants_nonce)
 
     async def _knock_again(self) -> None:
         """Once: a server that takes the token as a message can only refuse it by closing. Nothing has run there."""

@@ -418,7 +418,8 @@ async def test_the_token_of_the_environment_is_named_too() -> None:
 
 async def test_without_an_authorization_a_401_asks_for_a_sign_in() -> None:
     async with guarded() as server, launch(server.url("http"), "--header", "X-Key: abc") as host:
-        assert "asks for a sign-in" in (await host.greet())["error"]["message"]
+        await host.greet()
+        assert (await host.request("tools/list"))["error"]["data"]["name"] == "SignInNeeded"
         assert server.others[0]["X-Key"] == "abc"
 
 

@@ -370,7 +370,7 @@ async def test_a_server_of_the_old_wire_is_found_by_the_first_post_alone(code: i
         assert await host.end() == 0
 
 
-@pytest.mark.parametrize("deed", [status(401), status(403), status(500), status(503)], ids=lambda deed: deed.__name__)
+@pytest.mark.parametrize("deed", [status(403), status(500), status(503)], ids=lambda deed: deed.__name__)
 async def test_nothing_else_falls_back(deed: Deed) -> None:
     async def script(seen: Seen, peer: Peer) -> None:
         await deed(seen, peer)
@@ -378,6 +378,18 @@ async def test_nothing_else_falls_back(deed: Deed) -> None:
     async with ScriptedServer(script) as server, launch(server.url, *AT_ONCE) as host:
         assert (await host.request("initialize"))["error"]["data"]["http_status"] == int(deed.__name__.split("_")[1])
         assert [seen.method for seen in server.seen] == ["POST"]
+
+
+async def test_a_401_of_a_server_that_offers_no_sign_in_asks_for_a_token_and_falls_back_to_nothing() -> None:
+    async def script(seen: Seen, peer: Peer) -> None:
+        await peer.answer(401 if seen.target == "/mcp" else 404)
+
+    async with ScriptedServer(script) as server, launch(server.url, *AT_ONCE) as host:
+        error = (await host.request("initialize"))["error"]
+        assert error["data"]["http_status"] == 401
+        assert "says nothing about how one signs in" in error["message"]
+        assert "MCP_AUTH_TOKEN" in error["data"]["hint"]
+        assert [seen.method for seen in server.seen if seen.target == "/mcp"] == ["POST"]
 
 
 async def test_when_no_wire_fits_the_first_failure_is_reported() -> None:

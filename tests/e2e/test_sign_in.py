@@ -25,7 +25,8 @@ from tests.support.host import Host, launch, script
 from tests.support.spellings import written
 from tests.support.zoo import Browser, Zoo, agree, open_zoo, sends
 
-WIRES = ("http", "sse", "ws")
+WIRES = ("http", pytest.param("sse", marks=pytest.mark.slow), pytest.param("ws", marks=pytest.mark.slow))
+"""The fast tier goes over one wire."""
 NEEDED = -31005
 CALL = {"name": "tool", "arguments": {}}
 SECONDS = 25.0
@@ -196,6 +197,7 @@ async def test_a_token_that_is_taken_no_longer_is_renewed_without_a_person(wire:
     assert browser.tabs() == 1
 
 
+@pytest.mark.slow
 async def test_a_token_that_is_about_to_expire_is_renewed_before_it_is_refused(tmp_path: Path) -> None:
     browser = Browser(tmp_path)
     async with open_zoo() as zoo:
@@ -210,6 +212,7 @@ async def test_a_token_that_is_about_to_expire_is_renewed_before_it_is_refused(t
         assert zoo.of("mcp")[-1].header("Authorization") not in refused
 
 
+@pytest.mark.slow
 async def test_two_bridges_never_show_a_refresh_token_twice(tmp_path: Path) -> None:
     browser = Browser(tmp_path)
     async with (
@@ -228,6 +231,7 @@ async def test_two_bridges_never_show_a_refresh_token_twice(tmp_path: Path) -> N
     assert browser.tabs() == 1
 
 
+@pytest.mark.slow
 async def test_refresh_tokens_that_are_revoked_lead_to_a_new_sign_in(tmp_path: Path) -> None:
     browser = Browser(tmp_path)
     async with open_zoo() as zoo, bridge(zoo, tmp_path, browser=browser) as host:
@@ -237,6 +241,7 @@ async def test_refresh_tokens_that_are_revoked_lead_to_a_new_sign_in(tmp_path: P
         assert (browser.tabs(), zoo.counts()["register"]) == (2, 1)
 
 
+@pytest.mark.slow
 async def test_a_registration_that_the_server_has_forgotten_is_made_anew(tmp_path: Path) -> None:
     browser = Browser(tmp_path)
     async with open_zoo() as zoo, bridge(zoo, tmp_path, browser=browser) as host:
@@ -247,6 +252,7 @@ async def test_a_registration_that_the_server_has_forgotten_is_made_anew(tmp_pat
         assert zoo.counts()["register"] == 2
 
 
+@pytest.mark.slow
 async def test_a_token_server_that_is_down_costs_no_sign_in(tmp_path: Path) -> None:
     browser = Browser(tmp_path)
     async with open_zoo() as zoo, bridge(zoo, tmp_path, browser=browser) as host:
@@ -260,7 +266,7 @@ async def test_a_token_server_that_is_down_costs_no_sign_in(tmp_path: Path) -> N
     assert browser.tabs() == 1
 
 
-@pytest.mark.parametrize("wire", ["http", "sse"])
+@pytest.mark.parametrize("wire", WIRES[:2])
 async def test_more_scopes_are_asked_for_where_a_tool_needs_them(wire: str, tmp_path: Path) -> None:
     browser = Browser(tmp_path)
     async with open_zoo() as zoo:
@@ -278,7 +284,7 @@ async def test_more_scopes_are_asked_for_where_a_tool_needs_them(wire: str, tmp_
 
 
 @pytest.mark.parametrize("wire", WIRES)
-@pytest.mark.parametrize("what", ["resource-metadata", "metadata"])
+@pytest.mark.parametrize("what", ["metadata", pytest.param("resource-metadata", marks=pytest.mark.slow)])
 async def test_a_discovery_that_fails_answers_the_held_call_at_once(wire: str, what: str, tmp_path: Path) -> None:
     browser = Browser(tmp_path)
     async with open_zoo() as zoo:
@@ -305,6 +311,7 @@ async def test_a_person_who_says_no_ends_the_call_with_that_reason(tmp_path: Pat
     assert "no" not in re.findall(r"the person said (\w+)", browser.pages()[0]["text"]), "nothing is reflected"
 
 
+@pytest.mark.slow
 async def test_nobody_who_signs_in_is_not_waited_for_for_ever(tmp_path: Path) -> None:
     browser = Browser(tmp_path, "never")
     async with open_zoo() as zoo, bridge(zoo, tmp_path, "--auth-timeout", "2s", browser=browser) as host:
@@ -324,6 +331,7 @@ async def test_a_second_401_with_a_fresh_token_is_final(tmp_path: Path) -> None:
     assert browser.tabs() <= 2
 
 
+@pytest.mark.slow
 async def test_a_server_that_takes_no_token_does_not_open_tab_after_tab(tmp_path: Path) -> None:
     browser = Browser(tmp_path)
     async with open_zoo() as zoo:
@@ -341,7 +349,7 @@ async def test_a_server_that_takes_no_token_does_not_open_tab_after_tab(tmp_path
             assert "result" in await answered(host), host.log.decode()
 
 
-@pytest.mark.parametrize("way", ["forge", "twice"])
+@pytest.mark.parametrize("way", ["forge", pytest.param("twice", marks=pytest.mark.slow)])
 async def test_what_somebody_else_sends_to_the_callback_changes_nothing(way: str, tmp_path: Path) -> None:
     browser = Browser(tmp_path, way)
     async with open_zoo() as zoo, bridge(zoo, tmp_path, browser=browser) as host:
@@ -350,6 +358,7 @@ async def test_what_somebody_else_sends_to_the_callback_changes_nothing(way: str
     assert "f0rged" not in json.dumps(browser.pages())
 
 
+@pytest.mark.slow
 async def test_a_configured_token_switches_all_of_it_off(tmp_path: Path) -> None:
     browser = Browser(tmp_path)
     async with open_zoo() as zoo:
@@ -402,6 +411,7 @@ async def test_login_without_a_browser_takes_the_redirect_url_from_a_pipe(tmp_pa
     assert browser.tabs() == 0
 
 
+@pytest.mark.slow
 async def test_login_status_and_logout(tmp_path: Path) -> None:
     browser, home = Browser(tmp_path), tmp_path / "home"
     async with open_zoo() as zoo:
@@ -432,6 +442,7 @@ async def test_login_status_and_logout(tmp_path: Path) -> None:
     assert browser.tabs() == 2
 
 
+@pytest.mark.slow
 async def test_logout_of_everything(tmp_path: Path) -> None:
     browser, home = Browser(tmp_path), tmp_path / "home"
     async with open_zoo() as one, open_zoo("atlassian") as other:
@@ -480,6 +491,7 @@ def written_files(folder: Path, but: Path) -> dict[str, str]:
     return {path.name: path.read_bytes().decode("utf-8", "replace") for path in paths}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dialect", ["plain", "keycloak", "dpop"])
 async def test_no_secret_of_a_sign_in_is_in_any_artefact(dialect: str, tmp_path: Path) -> None:
     """Sign-in, renewal, a failure, a second start: all that is written is searched, the kept tokens alone not."""

@@ -30,7 +30,7 @@ async def test_a_server_that_is_not_there_yet_loses_nothing(wire: Wire) -> None:
 @pytest.mark.parametrize("wire", WIRES)
 async def test_a_server_that_accepts_and_stays_silent_is_told_of_and_waited_for(wire: Wire) -> None:
     place = "initialize" if wire == "http" else "opening"
-    arguments = (f"--{wire}-only", "--connect-timeout", "200ms", "--greet-after", "200ms")
+    arguments = (f"--{wire}-only", "--connect-timeout", "1s", "--greet-after", "500ms")
     async with FaultServer(wire) as server, near_bridge(server.url, *arguments) as host:
         server.spoil(place, faults.silence, times=2)
         async with asyncio.timeout(CASE_SECONDS):
@@ -122,7 +122,7 @@ async def test_a_connection_that_is_closed_just_as_the_next_call_goes_costs_that
 
 
 async def test_a_proxy_that_holds_an_event_stream_back_is_no_server() -> None:
-    arguments = ("--sse-only", "--connect-timeout", "100ms", "--greet-after", "off")
+    arguments = ("--sse-only", "--connect-timeout", "1s", "--greet-after", "off")
     async with FaultServer("sse") as server, near_bridge(server.url, *arguments) as host:
         server.spoil("opening", faults.silence)
         answer = await host.greet()

@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tests.peers.install import Peers, ready
 from tests.peers.programs import console_script
@@ -115,10 +115,10 @@ def _worst(checks: list[dict[str, str]]) -> dict[str, str]:
     return dict(sorted(worst.items()))
 
 
-def written() -> dict[str, dict[str, dict[str, object]]]:
+def written() -> dict[str, dict[str, dict[str, Any]]]:
     """Return the results as they are written down: revision -> scenario -> passed, checks and, where it did not pass,
     whether the official SDK passes without a bridge."""
-    document: dict[str, dict[str, dict[str, object]]] = json.loads(RESULTS.read_text("utf-8"))
+    document: dict[str, dict[str, dict[str, Any]]] = json.loads(RESULTS.read_text("utf-8"))
     return document
 
 

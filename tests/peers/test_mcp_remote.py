@@ -9,6 +9,8 @@ import pytest
 
 from tests.peers.install import Peers
 from tests.peers.programs import our_server, raw_host, url_of
+from tests.support.host import launch
+from tests.support.zoo import Browser, open_zoo
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -33,3 +35,35 @@ async def test_mcp_remote_calls_a_tool_through_our_server(strategy: str, peers: 
             assert {"echo", "get-sum", "get-tiny-image"} <= {tool["name"] for tool in tools}
             called = await host.ask(3, "tools/call", {"name": "get-sum", "arguments": {"a": 20, "b": 22}})
             assert called["result"]["content"][0]["text"] == "The sum of 20 and 22 is 42."
+
+
+@pytest.mark.parametrize("wire", ["http", "sse"])
+async def test_what_mcp_remote_was_signed_in_with_is_taken_over_and_nobody_is_asked(
+    wire: str, peers: Peers, tmp_path: Path
+) -> None:
+    theirs, ours = Browser(tmp_path), Browser(tmp_path / "ours")
+    config = str(tmp_path / "auth")
+    program = tmp_path / "browser"
+    program.write_text("#!/bin/sh\nexec " + theirs.command.replace("%s", '"$@"') + "\n")
+    program.chmod(0o755)
+    async with open_zoo() as zoo:
+        variables = {**os.environ, "HOME": str(tmp_path), "MCP_REMOTE_CONFIG_DIR": config, "BROWSER": str(program)}
+        command = [peers.node, peers.mcp_remote, zoo.url(wire), "--transport", f"{wire}-only"]
+        async with raw_host(command, env=variables) as old:
+            await old.ask(1, "initialize", CLIENT)
+            await old.send(b'{"jsonrpc":"2.0","method":"notifications/initialized"}')
+            await old.ask(2, "tools/list")
+        before = len(zoo.asked)
+        environment = ours.environment(tmp_path / "home", MCP_REMOTE_CONFIG_DIR=config)
+        async with launch(zoo.url(wire), "--transport", f"{wire}-only", env=environment) as host:
+            await host.greet()
+            assert "result" in await host.request("tools/list"), host.log.decode()
+            zoo.expire_access()
+            if wire == "http":
+                assert "result" in await host.request("tools/list"), host.log.decode()
+                assert zoo.grants("refresh_token")
+            await host.end()
+        later = {asked.what for asked in zoo.asked[before:]}
+        assert not later & {"authorize", "register"}
+        assert zoo.troubles == []
+    assert (theirs.tabs(), ours.tabs()) == (1, 0)

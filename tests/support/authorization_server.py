@@ -467,7 +467,7 @@ class AuthorizationServer:
             raise Trouble("invalid_grant", "redirect_uri")
         if permission.challenge != digest or not 43 <= len(verifier) <= 128:
             raise Trouble("invalid_grant", "code_verifier")
-        if permission.resource != form.get("resource"):
+        if permission.resource != form.get("resource") and self.dialect.refuses_resource is None:
             raise Trouble("invalid_target", "not the resource of the authorization request")
         return permission
 

@@ -21,6 +21,9 @@ from mcp_remote_py.lifetime import Lifetime
 from mcp_remote_py.log import LogHandler
 from tests.support.host import SECONDS, Speaker, clean_environment
 
+_ALWAYS = ("--no-cache", "--header", "Authorization: Bearer of-the-tests")
+"""With credentials of its own a bridge asks no person to sign in: a 401 is an answer."""
+
 
 class NearHost(Speaker):
     """The host of a bridge in this process."""
@@ -49,7 +52,7 @@ class NearHost(Speaker):
 @contextlib.asynccontextmanager
 async def near_bridge(*arguments: str) -> AsyncIterator[NearHost]:
     """Run a bridge with these arguments; it has ended, with all its tasks, when the block is left."""
-    settings = read_settings([*arguments, "--no-cache"], clean_environment())
+    settings = read_settings([*arguments, *_ALWAYS], clean_environment())
     assert settings is not None
     redactor = Redactor()
     bridge_in, host_out = os.pipe()

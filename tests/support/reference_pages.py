@@ -8,12 +8,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from mcp_remote_py.config_file import NOT_INSIDE
 from mcp_remote_py.core import errors
 from mcp_remote_py.core.options import Option
 from mcp_remote_py.option_table import OPTIONS
 from server_stub import settings as server_settings
+from tests.peers.conformance import EXTENSION, written
 
 DOCS = Path(__file__).resolve().parent.parent.parent / "docs"
 _BRANCH = re.compile(r"[├└]── (?P<name>\w+)\s+(?P<meaning>.+?)\s+(?P<code>-\d+)\s+(?P<ran>.+)")
@@ -123,7 +125,51 @@ It reads no configuration file. The variables of npm's mcp-proxy (`MCP_PROXY_POR
 {server}
 """
 
+
+def conformance_page() -> str:
+    """Return docs/reference/conformance.md, printed from what the official suite said in the last run."""
+    return _CONFORMANCE.format(tables="\n\n".join(_results(name, found) for name, found in written().items()))
+
+
+def _results(revision: str, found: dict[str, dict[str, Any]]) -> str:
+    passed = sum(bool(row["passed"]) for row in found.values())
+    title = "Extensions" if revision == EXTENSION else revision
+    lines = [f"## {title}", "", f"{passed} of {len(found)} scenarios pass.", ""]
+    lines += ["| Scenario | Result | Checks of the suite |", "| --- | --- | --- |"]
+    return "\n".join([*lines, *(_scenario(name, row) for name, row in found.items())])
+
+
+def _scenario(name: str, row: dict[str, Any]) -> str:
+    checks = [
+        f"`{check}`" if status == "SUCCESS" else f"`{check}`: {status}" for check, status in row["checks"].items()
+    ]
+    result = "passes" if row["passed"] else "does not pass"
+    if "direct" in row:
+        result += f"; the official SDK without a bridge {'passes' if row['direct'] else 'does not pass either'}"
+    return f"| `{name}` | {result} | {', '.join(checks)} |"
+
+
+_CONFORMANCE = """\
+# Conformance of sign-in
+
+<!-- Printed from tests/peers/conformance_results.json, which `python -m tests.peers.conformance` writes; then run
+`python -m tests.support.reference_pages`. -->
+
+The client scenarios `auth/*` of the official suite (npm `@modelcontextprotocol/conformance`, 0.2.0-alpha.12), each run
+through the bridge: the suite starts a host on the official TypeScript SDK, whose stdio server is `mcp-remote-py`, and
+judges what arrives at its own servers. CI runs them all and fails when one of them ends otherwise than written here. To
+see one: `python -m tests.peers.conformance auth/metadata-default 2025-11-25`.
+
+Of revision 2026-07-28 a scenario can fail only because its MCP server knows nothing but that revision, and the bridge
+does not yet translate between it and those before: the sign-in is through by then, as the checks show, and the call
+after it cannot be answered (or, where a second sign-in is under test, cannot ask for it).
+
+{tables}
+"""
+
+
 PAGES: dict[str, Callable[[], str]] = {
+    "reference/conformance.md": conformance_page,
     "reference/errors.md": errors_page,
     "reference/options.md": options_page,
 }

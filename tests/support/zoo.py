@@ -265,10 +265,14 @@ def hangs(zoo: Zoo, what: str, seconds: float) -> None:
 
 @contextlib.asynccontextmanager
 async def open_zoo(
-    dialect: str | Dialect = "plain", *, context: ssl.SSLContext | None = None, host: str = "127.0.0.1"
+    dialect: str | Dialect = "plain",
+    *,
+    context: ssl.SSLContext | None = None,
+    host: str = "127.0.0.1",
+    made: type[Zoo] = Zoo,
 ) -> AsyncIterator[Zoo]:
-    """Run one on free ports. `host`: the name in its URLs; it has to lead to 127.0.0.1."""
-    zoo = Zoo(DIALECTS[dialect] if isinstance(dialect, str) else dialect)
+    """Run one on free ports. `host`: the name in its URLs; it has to lead to 127.0.0.1. `made`: another class."""
+    zoo = made(DIALECTS[dialect] if isinstance(dialect, str) else dialect)
     app = web.Application(client_max_size=2**24)
     app.router.add_route("*", "/{path:.*}", zoo.handle)
     runner = web.AppRunner(app, shutdown_timeout=0.1)

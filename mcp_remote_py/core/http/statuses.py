@@ -69,6 +69,10 @@ SOME_TOKEN = Source(
     "A token was sent: it is wrong, expired or meant for another server. "
     "Renew it in MCP_AUTH_TOKEN, --header or --header-file.",
 )
+_NOT_LET_IN = (
+    "If somebody has just signed in, the server does not let that account in: sign in with another one, or ask for what "
+    "the server wants (--scope, --resource). A token of your own goes into MCP_AUTH_TOKEN."
+)
 _BUSY = frozenset([429, 503])
 _PASSING = frozenset([429, 502, 503, 504])
 """They pass by themselves: waiting helps."""
@@ -105,7 +109,7 @@ def _fault_of(reply: Reply, *, with_token: bool) -> Fault:
             source = reply.source or SOME_TOKEN
             text = f"{reply.host} refused {source.what} (HTTP 401)"
             return SignInNeeded(text, hint=source.mend + _said(reply), http_status=401)
-        return SignInNeeded(f"{reply.host} asks for a sign-in (HTTP 401)", http_status=401)
+        return SignInNeeded(f"{reply.host} asks for a sign-in (HTTP 401)", hint=_NOT_LET_IN, http_status=401)
     if wants_more_scope(reply):
         scope = _SCOPE.search(reply.challenge)
         wanted = f" It asks for the scope: {printable(scope.group(1))}." if scope else ""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 
 from mcp_remote_py.core import message as msg
-from mcp_remote_py.core.oauth.preferences import CODE, Preferences
+from mcp_remote_py.core.oauth.preferences import CODE, DEVICE, Preferences
 
 
 def tokens(issuer: str, resource: str, client_id: str) -> str:
@@ -30,9 +30,13 @@ def server(url: str, account: str = "") -> str:
 
 
 def account(wishes: Preferences) -> str:
-    """Return what tells entries apart that sign in to the same server in different ways; empty in the usual case."""
+    """Return what tells entries apart that sign in to the same server in different ways; empty in the usual case.
+
+    A code on another device is not another way: it is the same person, and the tokens are of the same kind.
+    """
     client_id = "" if wishes.client is None else wishes.client.client_id
-    said = (wishes.grant, client_id, wishes.client_metadata_url, wishes.issuer, wishes.resource)
+    grant = CODE if wishes.grant == DEVICE else wishes.grant
+    said = (grant, client_id, wishes.client_metadata_url, wishes.issuer, wishes.resource)
     return "" if said == (CODE, "", None, None, None) else msg.encode(said).decode()
 
 

@@ -79,10 +79,18 @@ def fits(party: Party, redirect_uri: str, now: float) -> bool:
     return party.secret_expires is None or now < party.secret_expires
 
 
-def recall(issuer: str, redirect_uri: str) -> Flow[Party | None]:
-    """Return the registration that was kept for this issuer and redirect URI."""
+def recall(issuer: str, redirect_uri: str, scope: str | None = None) -> Flow[Party | None]:
+    """Return the registration that was kept for this issuer and redirect URI, if it is good for this `scope`.
+
+    A client may be held to the scopes it was registered with: for others it is registered anew.
+    """
     document = yield Recall(names.registration(issuer, redirect_uri))
-    return from_document(document, issuer) if isinstance(document, dict) else None
+    if not isinstance(document, dict):
+        return None
+    registered = document.get("scope")
+    if isinstance(registered, str) and not set((scope or "").split()) <= set(registered.split()):
+        return None
+    return from_document(document, issuer)
 
 
 def forget(issuer: str, redirect_uri: str) -> Flow[None]:
@@ -90,10 +98,10 @@ def forget(issuer: str, redirect_uri: str) -> Flow[None]:
     yield Keep(names.registration(issuer, redirect_uri), None)
 
 
-def to_document(party: Party, issuer: str) -> Document:
-    """Return a registration as plain JSON, with the issuer that it belongs to."""
+def to_document(party: Party, issuer: str, scope: str | None = None) -> Document:
+    """Return a registration as plain JSON, with the issuer that it belongs to, and the scopes where they are known."""
     fields = party._asdict() | {"redirect_uris": list(party.redirect_uris)}
-    return {"form": tokens.FORM, "issuer": issuer, **fields}
+    return {"form": tokens.FORM, "issuer": issuer, **fields, **({} if scope is None else {"scope": scope})}
 
 
 def from_document(document: Document, issuer: str) -> Party | None:
@@ -217,7 +225,7 @@ def _register(
     answer = yield Fetch(what, "POST", endpoint, HEADERS, msg.encode(asked), server.is_known(endpoint))
     document = metadata.read(answer.body)
     if answer.status not in (200, 201):
-        raise _refusal(what, endpoint, answer, document)
+        raise _refusal(what, endpoint, answer, document, server)
     party = None if document is None else _party(document, server, redirect_uri)
     if party is None:
         raise SignInNeeded(
@@ -228,7 +236,9 @@ def _register(
         secret = document.get(name) if document is not None else None
         if isinstance(secret, str) and secret:
             senses.learn(secret)
-    yield Keep(names.registration(server.issuer, redirect_uri), to_document(party, server.issuer))
+    granted = asked.get("scope") if document is None else document.get("scope", asked.get("scope"))
+    kept = to_document(party, server.issuer, granted if isinstance(granted, str) else None)
+    yield Keep(names.registration(server.issuer, redirect_uri), kept)
     yield Say("info", f"Registered as a client at {place_of(server.issuer)}.")
     return party
 
@@ -281,9 +291,19 @@ def _party(document: Document, server: ServerMetadata, redirect_uri: str) -> Par
     return Party(client_id, secret, method, expires or None, uris)
 
 
-def _refusal(what: str, endpoint: str, answer: Fetched, document: Document | None) -> SignInNeeded:
+def _refusal(
+    what: str, endpoint: str, answer: Fetched, document: Document | None, server: ServerMetadata
+) -> SignInNeeded:
     if answer.status >= 500 or answer.status == 429:
         return discovery.failed(what, endpoint, answer)
+    if server.guessed and document is None:
+        return SignInNeeded(
+            f"{place_of(server.issuer)} says nothing about how one signs in",
+            hint="It may want a token that you have to give: set MCP_AUTH_TOKEN, or pass --header "
+            '"Authorization: Bearer ..." (--header-file keeps it out of the process list). Where a client was '
+            f"registered for you, pass {_OPTIONS}.",
+            http_status=answer.status,
+        )
     said = document or {}
     error, description = said.get("error"), said.get("error_description")
     words = [printable(text, _SHOWN) for text in (error, description) if isinstance(text, str) and text]

@@ -30,6 +30,11 @@ _WORTHLESS = frozenset([400, 401, 404, 405, 410])
 Others, 403 above all, may come from something between us and the server."""
 
 
+def is_possible(grant: Grant) -> bool:
+    """Whether `renew` has a way to ask without a person: a refresh token, or a grant that never needed anybody."""
+    return grant.refresh_token is not None or grant.kind in (known.CLIENT_CREDENTIALS, known.ASSERTION)
+
+
 def renew(grant: Grant, preferences: Preferences, senses: Senses) -> Flow[Grant | None]:
     """Return the renewed grant; None: it cannot be renewed, a new sign-in is needed.
 

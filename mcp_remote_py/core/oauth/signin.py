@@ -246,7 +246,7 @@ class _SignIn:
     # --- Who we are --------------------------------------------------------------------------------------------------
 
     def _identify(self, redirect_uri: str) -> Flow[_Here]:
-        recalled = yield from registration.recall(self._server.issuer, redirect_uri)
+        recalled = yield from registration.recall(self._server.issuer, redirect_uri, self._context.scope)
         party = yield from self._register(redirect_uri, recalled)
         return _Here(party, party == recalled)
 

@@ -347,6 +347,20 @@ async def test_a_return_that_is_quicker_than_we_are_is_not_lost() -> None:
     callback.close()
 
 
+async def test_a_second_return_that_is_quicker_than_we_are_is_not_lost() -> None:
+    """As where a parameter was refused, and the same person is asked again at once: browsers remember who agreed."""
+    other = f"code=n&state={'t' * 43}"
+    async with waiting() as place:
+        await signed_in(place)
+        async with asyncio.TaskGroup() as group:
+            browser = group.create_task(ask(place.uri, other))
+            await until(lambda: len(place.callback._early) == 1)
+            assert (await ask(place.uri, GOOD)).status == 409
+            assert await place.callback.query("t" * 43) == other
+            await place.callback.conclude(None)
+            assert (await browser).status == 200
+
+
 async def test_a_return_for_which_nobody_comes_to_wait_is_refused_in_time() -> None:
     callback = Callback(SignIn(), SERVER, free_port(), visit_seconds=0.1)
     uri = await callback.listen()

@@ -279,7 +279,7 @@ def test_without_a_cache_nothing_is_answered_from_memory() -> None:
 
 def test_a_pipe_that_broke_is_dialled_again_without_being_asked() -> None:
     script = beginning("ws-only").up(PIPE).server(welcome()).client(INITIALIZED).client(call(5, name="pay"))
-    script.client(call(6, "ping")).skip().down(Interrupted("gone"))
+    script.client(call(6, "ping")).written(K5).written(K6).skip().down(Interrupted("gone"))
     assert [doc["id"] for doc in said(script)] == [5], "the ping does no harm, and is held"
     script.rings("return", key_of("")).expect(Dial("ws")).up(PIPE)
     (reopening,) = script.sent()
@@ -472,6 +472,16 @@ def test_a_greeting_that_is_never_answered_is_made_anew_later_and_later() -> Non
 def test_on_a_pipe_a_greeting_that_is_never_answered_is_made_anew_on_another_one() -> None:
     script = beginning("ws-only").up(PIPE).rings("greet", K0).client(INITIALIZED).skip()
     script.rings("silent", K0).skip().rings("return", key_of("")).expect(Dial("ws"))
+
+
+def test_a_pipe_that_breaks_under_the_trial_holds_nobody_back() -> None:
+    script = beginning("sse-only").up(PIPE).server(welcome()).client(INITIALIZED)
+    script.client(call(1, "tools/list")).server(answer(1, TOOLS)).client(call(5, name="look"))
+    script.over(K5, Unreachable("the POST was refused")).rings("return", key_of("")).skip().down(Interrupted("gone"))
+    script.skip().rings("return", key_of("")).expect(Dial("sse")).up(PIPE)
+    (reopening,) = script.sent()
+    script.server(welcome(reopening.message.id))
+    assert call(5, name="look") in [command.message for command in script.sent()]
 
 
 def test_a_session_that_is_not_opened_again_is_asked_for_anew() -> None:
@@ -706,6 +716,7 @@ class World:
         self.traits = HTTP
         self.claims: list[str] = []
         self.handled = False
+        self.written: set[Key] = set()
 
     def begin(self, *, warm: bool) -> None:
         """Say hello; `warm`: and let the server answer that, and a tools/list."""
@@ -725,6 +736,7 @@ class World:
             elif isinstance(command, ToServer) and command.exchange is not None:
                 assert self.dialling is None, "nothing is sent while there is no way"
                 self.at_server.append((command.message, command.exchange))
+                self.written.discard(command.exchange)
                 self.ran[str(command.message.id)] += 1
             elif isinstance(command, Arm):
                 assert command.seconds >= 0
@@ -735,7 +747,16 @@ class World:
                 assert self.dialling is None, "one dial at a time"
                 self.dialling, self.at_server = command.wire, []
             elif isinstance(command, Drop):
+                dropped = [item for item in self.at_server if item[1] == command.exchange]
                 self.at_server = [item for item in self.at_server if item[1] != command.exchange]
+                if self.relay.wire != "ws" or self.relay.snapshot().way != "up":
+                    self.lose_unwritten(dropped)
+
+    def lose_unwritten(self, items: list[tuple[Message, Key]]) -> None:
+        """Half a message is none."""
+        for message, exchange in items:
+            if exchange not in self.written:
+                self.ran[str(message.id)] -= 1
 
     def _hear(self, doc: dict[str, Any]) -> None:
         if "method" in doc:
@@ -782,6 +803,7 @@ class World:
             else:
                 self.perform(self.relay.link_failed(fault))
         elif self.traits is PIPE and self.relay.snapshot().way == "up":
+            self.lose_unwritten(self.at_server)
             self.at_server = []
             self.perform(self.relay.link_down(Interrupted("gone")))
 
@@ -789,6 +811,7 @@ class World:
         message, exchange = self.at_server[pick % len(self.at_server)]
         stream = exchange if self.traits is HTTP else None
         if what == "written":
+            self.written.add(exchange)
             self.perform(self.relay.written(exchange))
         elif what == "refuse":
             self.at_server.remove((message, exchange))
@@ -866,3 +889,50 @@ def test_whatever_happened_a_server_that_is_back_is_reached_and_nobody_is_left_w
     assert world.heard[last] == 1
     assert world.relay.is_quiet
     assert {name.purpose for name in world.timers} <= {"linger"}, "nobody waits, so nothing ticks"
+
+
+def test_a_pipe_that_breaks_sends_again_what_had_not_gone_out() -> None:
+    script = beginning("ws-only").up(PIPE).server(welcome()).client(INITIALIZED).client(call(5, name="pay"))
+    script.client(call(6, name="pay")).written(K6).skip().down(Interrupted("gone"))
+    assert Drop(K5) in script.pending, "what is left of it must not go out behind the second one"
+    (failed,) = said(script)
+    assert failed["id"] == 6
+    assert failed["error"]["data"]["may_have_run"] is True
+    script.rings("return", key_of("")).skip().up(PIPE)
+    (reopening,) = script.sent()
+    script.server(welcome(reopening.message.id))
+    assert call(5, name="pay") in [command.message for command in script.sent()]
+
+
+def test_a_session_that_is_lost_on_a_pipe_says_of_each_call_what_is_known() -> None:
+    script = beginning("sse-only", policy=Policy()).up(PIPE).server(welcome()).client(INITIALIZED)
+    for number in (5, 6, 7):
+        script.client(call(number, name="pay"))
+    script.written(K6).skip().over(K5, SessionLost("404"))
+    assert {doc["id"]: doc["error"]["data"]["may_have_run"] for doc in said(script)} == {6: True, 7: False}
+
+
+def test_a_host_that_begins_anew_does_not_cut_the_rest_short_that_the_server_asked_for() -> None:
+    script = beginning().up().over(K0, again(Refused("busy", http_status=503, mends=True), 10.0)).skip()
+    script.client(call("anew", "initialize", protocolVersion="2025-06-18", capabilities={}))
+    assert not script.sent()
+    script = beginning().up().over(K0, again(Refused("busy", http_status=503, mends=True), 10.0)).skip()
+    (greeting_,) = said(script.client(call("anew", "initialize", protocolVersion="2025-06-18", capabilities={})))
+    assert greeting_["id"] == "anew"
+
+
+def test_of_two_greetings_on_their_way_the_later_one_goes_on() -> None:
+    anew = call("anew", "initialize", protocolVersion="2025-06-18", capabilities={})
+    script = beginning().up().client(anew).skip().rings("greet", K0)
+    assert Drop(K0) in script.pending
+    assert sorted(str(doc["id"]) for doc in said(script)) == ["0", "anew"]
+    script.client(INITIALIZED).client(call(5, name="pay")).skip().server(welcome("anew"), anew.key)
+    assert [command.message for command in script.sent()] == [INITIALIZED, call(5, name="pay")]
+
+
+def test_a_pipe_that_fails_for_good_while_it_is_stood_in_for_is_said_to_be_of_no_use() -> None:
+    script = beginning("ws-only").failed(Unreachable("refused")).client(INITIALIZED).client(call(5, name="pay"))
+    script.rings("return", key_of("")).up(PIPE).skip().down(PeerBroke("no frame"))
+    told = said(script)
+    assert [doc["id"] for doc in told if "id" in doc] == [5]
+    assert any(doc.get("method") == "notifications/message" for doc in told)

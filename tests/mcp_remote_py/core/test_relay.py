@@ -278,7 +278,7 @@ def test_a_host_that_initializes_again_is_not_kept_waiting_by_its_first_attempt(
 
 
 def test_a_lost_pipe_answers_everything_and_the_next_message_dials_and_greets_again() -> None:
-    script = greeted("ws-only", PIPE).client(call(5)).client(call(6)).skip()
+    script = greeted("ws-only", PIPE).client(call(5)).client(call(6)).written(K5).written(K6).skip()
     script.down(Interrupted("gone")).answers((5, -31003), (6, -31003))
     script.client(call(7)).expect(Dial("ws")).up(PIPE)
     (again,) = script.sent()
@@ -350,7 +350,7 @@ def test_a_reopening_that_fails_answers_who_waits() -> None:
 
 
 def test_on_the_old_wire_a_lost_session_needs_a_new_stream() -> None:
-    script = greeted("sse-only", PIPE).client(call(5)).client(call(6)).skip().over(K5, SessionLost("404"))
+    script = greeted("sse-only", PIPE).client(call(5)).client(call(6)).written(K6).skip().over(K5, SessionLost("404"))
     told, dial = script.pending
     assert isinstance(told, ToClient)
     assert json.loads(told.raw)["id"] == 6

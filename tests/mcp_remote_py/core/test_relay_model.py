@@ -24,8 +24,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from mcp_remote_py.core.commands import Arm, Command, Dial, Disarm, Drop, Timer, ToClient, ToServer
+from mcp_remote_py.core.commands import Arm, Command, Dial, Disarm, Drop, SignIn, Timer, ToClient, ToServer
 from mcp_remote_py.core.errors import (
+    Asked,
     Fault,
     Interrupted,
     PeerBroke,
@@ -59,6 +60,13 @@ def busy(seconds: float) -> Fault:
     return fault
 
 
+def asks(status: int, challenge: str = "Bearer", *, may_have_run: bool = False) -> Fault:
+    """A server that asks for a sign-in."""
+    fault = SignInNeeded(str(status), http_status=status, may_have_run=may_have_run)
+    fault.asked = Asked(status, challenge)
+    return fault
+
+
 FAULTS = st.sampled_from(
     [
         Unreachable("refused"),
@@ -73,6 +81,9 @@ FAULTS = st.sampled_from(
         Refused("404", http_status=404),
         Refused("403", http_status=403),
         SignInNeeded("401", http_status=401),
+        asks(401),
+        asks(403, 'Bearer error="insufficient_scope", scope="a"'),
+        asks(403, 'Bearer error="insufficient_scope", scope="b"'),
         SessionLost("404"),
         TlsRefused("certificate"),
         PeerBroke("html"),
@@ -107,6 +118,7 @@ class World(RuleBasedStateMachine):
         self.dialling = False
         self.traits = HTTP
         self.is_up = False
+        self.is_signing_in = False
         self.legs: list[Leg] = []
         self.telling: list[Message] = []
         self.ids: list[object] = []
@@ -150,13 +162,19 @@ class World(RuleBasedStateMachine):
                     for leg in self.legs:
                         leg.is_dying = True
                     if self.traits is PIPE:
-                        self.legs.clear()
+                        self._lose_legs()
                 case Drop(exchange):
-                    for leg in [leg for leg in self.legs if leg.exchange == exchange]:
-                        self.legs.remove(leg)
-                        if self.traits is HTTP and not leg.is_written:
-                            self._did_not_run(leg)  # half a body is no request
+                    self._drop(exchange)
+                case SignIn():
+                    assert not self.is_signing_in, "one sign-in at a time"
+                    self.is_signing_in = True
         self._check_claims()
+
+    def _drop(self, exchange: Key) -> None:
+        for leg in [leg for leg in self.legs if leg.exchange == exchange]:
+            self.legs.remove(leg)
+            if not leg.is_written and (self.relay.wire != "ws" or self.relay.snapshot().way != "up"):
+                self._did_not_run(leg)  # half a message is none; into a socket it goes whole
 
     def _send(self, message: Message, exchange: Key | None) -> None:
         assert self.is_up, "nothing is sent while there is no way"
@@ -188,6 +206,12 @@ class World(RuleBasedStateMachine):
         for key in self.claims:
             assert self.ran[key] <= 0 or self.kinds[key] in ("initialize", "list"), f"call {key} may have run"
         self.claims.clear()
+
+    def _lose_legs(self) -> None:
+        for leg in self.legs:
+            if not leg.is_written:
+                self._did_not_run(leg)
+        self.legs.clear()
 
     def _did_not_run(self, leg: Leg) -> None:
         key = leg.message.params.get("key")
@@ -261,14 +285,21 @@ class World(RuleBasedStateMachine):
         self.perform(self.relay.link_failed(fault.restated()))
 
     @precondition(lambda self: self.is_up and self.traits is PIPE)
-    @rule(how=st.sampled_from([None, Interrupted("gone"), PeerBroke("a frame that is none")]))
+    @rule(
+        how=st.sampled_from(
+            [None, Interrupted("gone"), PeerBroke("a frame that is none"), asks(401), asks(401, may_have_run=True)]
+        )
+    )
     def pipe_ends(self, how: Fault | None) -> None:
         self.is_up = False
-        self.legs.clear()
+        if how is not None and not how.may_have_run:
+            for leg in self.legs:
+                leg.is_written = False
+        self._lose_legs()
         self.perform(self.relay.listen_over(how))
 
     @precondition(lambda self: self.is_up and self.traits is HTTP)
-    @rule(how=st.sampled_from([None, Interrupted("gone"), SessionLost("404"), SignInNeeded("401")]))
+    @rule(how=st.sampled_from([None, Interrupted("gone"), SessionLost("404"), SignInNeeded("401"), asks(401)]))
     def standing_stream_ends(self, how: Fault | None) -> None:
         self.perform(self.relay.listen_over(how))
 
@@ -276,6 +307,25 @@ class World(RuleBasedStateMachine):
     @rule(fault=st.sampled_from([None, None, Interrupted("reset"), SessionLost("404")]))
     def message_is_told(self, fault: Fault | None) -> None:
         self.perform(self.relay.told(self.telling.pop(0), fault))
+
+    # --- A person ----------------------------------------------------------------------------------------------
+
+    @precondition(lambda self: self.is_signing_in)
+    @rule(opened=st.booleans())
+    def person_is_asked(self, opened: bool) -> None:
+        self.perform(self.relay.show_sign_in("https://as/authorize", "Sign in:", opened=opened))
+
+    @precondition(lambda self: self.is_signing_in)
+    @rule()
+    def person_signs_in(self) -> None:
+        self.is_signing_in = False
+        self.perform(self.relay.signed_in())
+
+    @precondition(lambda self: self.is_signing_in)
+    @rule()
+    def person_does_not_sign_in(self) -> None:
+        self.is_signing_in = False
+        self.perform(self.relay.sign_in_failed(SignInNeeded("nobody signed in")))
 
     # --- The server --------------------------------------------------------------------------------------------
 
@@ -411,6 +461,8 @@ class World(RuleBasedStateMachine):
 
     def _settle_step(self) -> None:
         """The server is well: it takes everything, and answers everything."""
+        if self.is_signing_in:
+            self.person_signs_in()
         if self.dialling:
             self.link_opens()
         while self.telling:

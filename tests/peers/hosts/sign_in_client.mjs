@@ -71,11 +71,13 @@ async function direct() {
   const sdk = isModern
     ? load("@modelcontextprotocol/client")
     : { ...load("@modelcontextprotocol/sdk/client/streamableHttp.js"), ...load("@modelcontextprotocol/sdk/client/auth.js") };
-  const kept = {};
+  const { client_id, client_secret } = context;
+  const kept = { client: client_id && { client_id, client_secret } };
   let code;
   const provider = {
     redirectUrl: "http://localhost:3000/callback",
     clientMetadata: { client_name: "direct", redirect_uris: ["http://localhost:3000/callback"], application_type: "native" },
+    clientMetadataUrl: "https://conformance-test.local/client-metadata.json",
     clientInformation: () => kept.client,
     saveClientInformation: (found) => { kept.client = found; },
     tokens: () => kept.tokens,

@@ -380,6 +380,32 @@ def test_a_kept_registration_is_recalled_for_its_issuer_alone() -> None:
 
 
 @pytest.mark.parametrize(
+    ("registered", "wanted", "is_good"),
+    [
+        (None, "read write", True),
+        ("read", "read", True),
+        ("read write", "write", True),
+        ("read", None, True),
+        ("read", "read write", False),
+        ("", "read", False),
+    ],
+)
+def test_a_client_that_was_registered_for_fewer_scopes_is_registered_anew(
+    registered: str | None, wanted: str | None, *, is_good: bool
+) -> None:
+    party = Party("old", redirect_uris=(BACK,))
+    kept = {NAME: registration.to_document(party, AS, registered)}
+    assert (play(registration.recall(AS, BACK, wanted), {}, kept=kept).result == party) is is_good
+
+
+def test_the_scopes_of_a_registration_are_kept() -> None:
+    for more, kept in (({}, "read"), ({"scope": "read write"}, "read write")):
+        played = run(answer=said({"client_id": "new", **more}, 201), scope="read")
+        assert played.kept[NAME] is not None
+        assert played.kept[NAME]["scope"] == kept
+
+
+@pytest.mark.parametrize(
     "change",
     [
         {"form": 2},

@@ -8,7 +8,7 @@ import pytest
 
 from mcp_remote_py.core.errors import Fault, SignInNeeded, Unreachable
 from mcp_remote_py.core.oauth import names, registration, renewal
-from mcp_remote_py.core.oauth.preferences import ASSERTION, CLIENT_CREDENTIALS, ENTERPRISE, Preferences
+from mcp_remote_py.core.oauth.preferences import ASSERTION, CLIENT_CREDENTIALS, CODE, DEVICE, ENTERPRISE, Preferences
 from mcp_remote_py.core.oauth.steps import Fetched
 from mcp_remote_py.core.oauth.tokens import Grant, Party
 from tests.mcp_remote_py.core.oauth.playing import Played, said
@@ -176,6 +176,21 @@ def test_without_a_refresh_token_a_person_is_needed(world: World) -> None:
     played = renew(world, a_grant(refresh_token=None))
     assert played.result is None
     assert played.fetches == []
+
+
+@pytest.mark.parametrize(
+    ("refresh_token", "kind", "possible"),
+    [
+        ("rt", CODE, True),
+        (None, CODE, False),
+        (None, DEVICE, False),
+        (None, ENTERPRISE, False),
+        (None, CLIENT_CREDENTIALS, True),
+        (None, ASSERTION, True),
+    ],
+)
+def test_it_is_known_beforehand_whether_anybody_is_needed(refresh_token: str | None, kind: str, possible: bool) -> None:
+    assert renewal.is_possible(a_grant(refresh_token=refresh_token, kind=kind)) is possible
 
 
 def test_client_credentials_are_shown_again(world: World) -> None:
