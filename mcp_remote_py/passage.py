@@ -21,8 +21,9 @@ _HEAD, _TAIL = 64 * 1024, 4 * 1024
 
 
 class Passage:
-    """See the module's text. `onward` takes what goes on to the relay, `perform` what it is to do besides, `write` a line
-    for the host."""
+    """See the module's text. `onward` takes what goes on to the relay, `perform` what is to be done besides, `write` a
+    line for the host.
+    """
 
     def __init__(
         self,

@@ -115,23 +115,19 @@ class WebSocket:
             await self._write(message.raw)
         else:
             async with self._turn:
-                if not await self._write_early(message.raw):
-                    return
+                await self._write_early(message.raw)
         if written is not None:
             written()
 
-    async def _write_early(self, raw: bytes) -> bool:
-        """Write what may have to be written again. Returns whether it went out; else `listen` has the last word."""
-        went_out = True
+    async def _write_early(self, raw: bytes) -> None:
+        """Write what may have to be written again. Where it did not go out, `_knock_again` writes it."""
         try:
             await self._write(raw)
         except SignInNeeded:
             if self._early is None or not await self._credentials.refused(self._shown):
                 raise
-            went_out = False
         if self._early is not None:
             self._early = [*self._early, raw] if len(self._early) < MOST_EARLY else None
-        return went_out
 
     async def listen(self) -> None:
         with self._wakefulness.watching(self._look):
