@@ -78,7 +78,7 @@ class Fault(McpRemoteError):
     @property
     def in_full(self) -> str:
         """The trouble and what to do, as a log or a terminal shows it."""
-        return f"{str(self).rstrip('.')}. {self.hint}".rstrip()
+        return f"{str(self).rstrip('.')}. {self.hint}" if self.hint else str(self)
 
     def restated(self, text: str | None = None, *, hint: str | None = None, may_have_run: bool | None = None) -> Self:
         """Return the same trouble in other words, or for a request of which something else is known."""

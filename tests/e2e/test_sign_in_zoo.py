@@ -17,6 +17,8 @@ from joserfc.jwk import ECKey, RSAKey
 
 from tests.e2e.test_sign_in import NEEDED, SECONDS, WIRES, answered, bridge, called, text_of
 from tests.support.authorization_server import CODE_GRANT, Document
+from tests.support.certificates import server_context
+from tests.support.connect_proxy import HOST, ConnectProxy
 from tests.support.dialects import DIALECTS
 from tests.support.scripted_server import closed_port
 from tests.support.zoo import Browser, Zoo, hangs, open_zoo, redirects, sends
@@ -237,6 +239,26 @@ async def test_another_authorization_server_gets_nothing_of_the_former_one(tmp_p
         assert not [secret for secret in zoo.secrets if secret in told]
 
 
+# --- Through the company's network -----------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wire", ["http", "sse", "ws"])
+async def test_a_sign_in_through_a_proxy_with_a_private_authority(wire: str, tmp_path: Path, bundle: Path) -> None:
+    async with open_zoo(context=server_context(HOST), host=HOST) as zoo, ConnectProxy() as proxy:
+        browser = Browser(tmp_path, f"proxy={proxy.port}", f"ca={bundle}")
+        words = ["--ca-bundle", str(bundle), "--proxy", proxy.url()]
+        for _ in range(2):
+            async with bridge(zoo, tmp_path, *words, wire=wire, browser=browser) as host:
+                assert "result" in await answered(host), host.log.decode()
+                await host.end()
+            zoo.expire_access()
+        assert zoo.issuer.startswith(f"https://{HOST}:")
+        assert zoo.counts()["authorize"] == 1
+        assert len(zoo.grants("refresh_token")) == 1
+        assert zoo.troubles == []
+
+
 # --- Misbehaviour ----------------------------------------------------------------------------------------------------
 
 
@@ -248,7 +270,6 @@ class Bad(NamedTuple):
     tabs: int = 0
     tokens: int = 0
     options: tuple[str, ...] = ()
-    code: int = NEEDED
 
 
 def edits(what: str, **fields: Any) -> Callable[[Zoo], None]:
@@ -334,8 +355,8 @@ BAD: dict[str, Bad] = {
     "no JSON: metadata": Bad(answers("metadata", 200, "<html>"), ""),
     "deep JSON: metadata": Bad(answers("metadata", 200, "[" * 100_000), ""),
     "a list: metadata": Bad(answers("metadata", 200, "[]"), ""),
-    "huge: metadata": Bad(answers("metadata", 200, json.dumps({"issuer": "x" * 3_000_000})), "", code=-31008),
-    "gzip bomb": Bad(answers("metadata", 200, "no gzip at all", Content_Encoding="gzip"), "", code=-31003),
+    "huge: metadata": Bad(answers("metadata", 200, json.dumps({"issuer": "x" * 3_000_000})), ""),
+    "gzip bomb": Bad(answers("metadata", 200, "no gzip at all", Content_Encoding="gzip"), ""),
     "registration: no": Bad(answers("register", 400, '{"error": "invalid_redirect_uri"}'), "invalid_redirect_uri"),
     "registration: forbidden": Bad(answers("register", 403, "not for you"), "403"),
     "registration: no id": Bad(edits("register", client_id=None), "regist"),
@@ -368,7 +389,7 @@ async def test_a_server_that_misbehaves_is_refused_with_a_reason(row: str, tmp_p
             answer = await answered(host)
             said = text_of(answer)
         assert answer["error"]["data"]["source"] == "mcp-remote-py", answer
-        assert answer["error"]["code"] == bad.code, answer
+        assert answer["error"]["code"] == NEEDED, answer
         assert bad.says in said
         assert "evil.example" not in said or "iss" in row or "resource" in row
         assert "spoofed" not in said + host.log.decode()

@@ -70,8 +70,8 @@ SOME_TOKEN = Source(
     "Renew it in MCP_AUTH_TOKEN, --header or --header-file.",
 )
 _NOT_LET_IN = (
-    "If somebody has just signed in, the server does not let that account in: sign in with another one, or ask for what "
-    "the server wants (--scope, --resource). A token of your own goes into MCP_AUTH_TOKEN."
+    "If somebody has just signed in, the server does not let that account in: sign in with another one, or ask for "
+    "what it wants (--scope, --resource). A token of your own goes into MCP_AUTH_TOKEN."
 )
 _BUSY = frozenset([429, 503])
 _PASSING = frozenset([429, 502, 503, 504])

@@ -1,11 +1,11 @@
 """A browser and the person in front of it, for `$BROWSER`: opens a URL, says yes, and follows where that leads.
 
-    python browser.py LOG [deny] [never] [twice] [hold=FILE] [slow=SECONDS] [forge] [reload] URL
+    python browser.py LOG [deny] [never] [twice] [hold=FILE] [slow=SECONDS] [forge] [reload] [proxy=PORT] [ca=FILE] URL
 
 LOG gets a line of JSON when the tab is opened, and one when it has come to its end. `deny` says no; `never` opens the
 tab and walks away; `twice` returns to the client a second time; `hold` waits until there is such a file; `forge` first
 goes to the client's redirect URI with a state, a code and an issuer of its own; `reload` tries again where nobody
-listens, as a person reloads a tab.
+listens, as a person reloads a tab; `proxy` and `ca` say how https is reached, and whom is believed there.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import http.cookiejar
 import json
 import os
+import ssl
 import sys
 import time
 import urllib.error
@@ -35,7 +36,12 @@ class Stay(urllib.request.HTTPRedirectHandler):
 COOKIES = urllib.request.HTTPCookieProcessor(
     http.cookiejar.CookieJar(http.cookiejar.DefaultCookiePolicy(secure_protocols=("http", "https")))
 )
-OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}), COOKIES, Stay)
+
+
+def make_opener(ways: dict[str, str]) -> urllib.request.OpenerDirector:
+    proxies = {"https": f"http://127.0.0.1:{ways['proxy']}"} if "proxy" in ways else {}
+    trust = urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=ways.get("ca")))
+    return urllib.request.build_opener(urllib.request.ProxyHandler(proxies), trust, COOKIES, Stay)
 
 
 class Form(HTMLParser):
@@ -68,7 +74,7 @@ def fetch(url: str, form: dict[str, str] | None = None) -> tuple[int, str, str]:
     """Return status, Location and text."""
     data = None if form is None else urllib.parse.urlencode(form).encode()
     try:
-        with OPENER.open(urllib.request.Request(url, data), timeout=TIME_OUT) as answer:  # noqa: S310
+        with urllib.request.urlopen(urllib.request.Request(url, data), timeout=TIME_OUT) as answer:  # noqa: S310
             return answer.status, "", answer.read().decode("utf-8", "replace")
     except urllib.error.HTTPError as refused:
         return refused.code, refused.headers.get("Location", ""), refused.read().decode("utf-8", "replace")
@@ -121,6 +127,7 @@ def browse(url: str, ways: dict[str, str]) -> tuple[str, int, str]:
 def main() -> None:
     log, *words, url = sys.argv[1:]
     ways = dict(word.partition("=")[::2] for word in words)
+    urllib.request.install_opener(make_opener(ways))
     note(log, event="opened", url=url)
     if "never" in ways:
         return
