@@ -127,7 +127,7 @@ BOUNDED = {
     "mcp_remote_py.core.http.origins.Origin": 200,  # caches of a fixed size
     "mcp_remote_py.core.http.origins.Requested": 200,
 }
-"""Objects that may become more up to a limit, and are as many as that."""
+"""Objects that may become more, by so many: they are kept up to a limit."""
 
 
 def objects_of_ours() -> Counter[str]:
@@ -136,7 +136,7 @@ def objects_of_ours() -> Counter[str]:
     found: Counter[str] = Counter()
     for item in gc.get_objects():
         kind = type(item)
-        if kind.__module__.startswith("mcp_remote_py"):
+        if str(kind.__module__).startswith("mcp_remote_py"):  # of some types of the libraries it is no text
             found[f"{kind.__module__}.{kind.__name__}"] += 1
         elif isinstance(item, asyncio.TimerHandle) and not item.cancelled():
             found["timer"] += 1
@@ -146,4 +146,4 @@ def objects_of_ours() -> Counter[str]:
 def grown(before: Counter[str], after: Counter[str]) -> dict[str, int]:
     """How many more there are of each, where that is not to be."""
     more = {name: count - before[name] for name, count in after.items() if count > before[name] + SLACK}
-    return {name: count for name, count in more.items() if after[name] > BOUNDED.get(name, 0)}
+    return {name: count for name, count in more.items() if count > BOUNDED.get(name, 0)}
