@@ -8,6 +8,7 @@ No token is ever shown.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import itertools
 import logging
 import sys
@@ -39,6 +40,8 @@ Read = Callable[[list[str]], Settings | None]
 """Reads the options of the bridge; None: a question such as `--help` was answered."""
 RedactorFor = Callable[[Settings], Redactor]
 
+_LOG_SECONDS = 0.5
+"""What writing the last lines of the log may take."""
 _NOWHERE = "https://nowhere.invalid/"
 """Stands in where no server is named, as the options are read for one."""
 _NO_URL = "No URL was given"
@@ -155,6 +158,7 @@ def _log_to_stderr(settings: Settings, redactor: Redactor) -> None:
     log.catch_all(handler)
     for note in settings.notes:
         logging.getLogger("mcp_remote_py").warning("%s", note)
+    atexit.register(handler.drain, _LOG_SECONDS)  # or the last line could be missing
 
 
 # --- login -----------------------------------------------------------------------------------------------------------
