@@ -378,6 +378,8 @@ class Bridge:
             await self._drain()
         if answer:
             self._perform(self._relay.stop(reason))
+        for name in list(self._timers):
+            self._disarm(name)  # nothing begins any more
         for leg in self._legs.values():
             if leg.task is not None:
                 leg.task.cancel()
