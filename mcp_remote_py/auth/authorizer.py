@@ -86,8 +86,16 @@ class Authorizer:
 
     async def reread(self) -> Grant | None:
         """Return what is kept now: another process may have renewed it."""
-        self._grant, self._has_read = await self._read() or self._grant, True
+        known = await self._read()
+        if known is not None:
+            self._adopt(known)
         return self._grant
+
+    def _adopt(self, grant: Grant) -> None:
+        """These are the tokens from now on. Where another process got them, they may be bound to another key."""
+        if self._signing is not None and (self._grant is None or self._grant.access_token != grant.access_token):
+            self._signing.forget()
+        self._grant, self._has_read = grant, True
 
     async def _read(self) -> Grant | None:
         return await asyncio.to_thread(self._read_now)
@@ -128,7 +136,7 @@ class Authorizer:
         async with self._lease.held(self._name, _RENEW_SECONDS):
             known = await self._read()
             if known is not None and known.access_token != grant.access_token:
-                self._grant = known
+                self._adopt(known)
                 return known
             if not renewal.is_possible(grant):
                 return None
@@ -170,7 +178,7 @@ class Authorizer:
         async with self._lease.held(self._name, limit):
             known = await self._read()
             if known is not None and asked is not None and known.access_token != refused and known.is_good(self._now()):
-                self._grant = known
+                self._adopt(known)
                 return known
             grant = await self._taken_over(asked) if known is None and refused is None else None
             if grant is None:
@@ -231,17 +239,20 @@ class Authorizer:
     def _find(self) -> TakenOver | None:
         if not takeover.is_due(self._store, self._url):
             return None
-        wishes, headers = self._sign_in.preferences, self._settings.credentials.headers
-        entry = takeover.Entry(
+        return takeover.find(self._sign_in.mcp_remote_home, self._entry(), self._now())
+
+    def _entry(self) -> takeover.Entry:
+        """Return what mcp-remote would know of this server: its files and its callback port are named by that."""
+        wishes = self._sign_in.preferences
+        return takeover.Entry(
             self._url,
-            wishes.resource,
-            headers,
+            wishes.resource if wishes.with_resource else None,
+            self._settings.credentials.headers,
             wishes.authorize_params,
             wishes.client_metadata_url,
             wishes.token_endpoint,
             wishes.client,
         )
-        return takeover.find(self._sign_in.mcp_remote_home, entry, self._now())
 
     # --- How it is done ----------------------------------------------------------------------------------------
 
@@ -260,13 +271,13 @@ class Authorizer:
         fetcher = Fetcher(
             self._sign_in, self._url, settings.tls, settings.network, settings.timeouts, learn=self._learn
         )
-        callback = Callback(self._sign_in, self._url, self._port())
+        callback = Callback(self._sign_in, self._url, redirect.default_port(*self._entry()[:-1]))
         performer = Performer(
             self._sign_in,
             Tools(fetcher, callback, self._store, self.signer, self._show, self._paste, settings.secrets),
             was_opened,
+            opening,
         )
-        performer.opening = opening
         problem: str | None = "the sign-in was not finished"
         try:
             async with asyncio.timeout(limit):
@@ -296,17 +307,6 @@ class Authorizer:
         return (
             f"{again} If the browser showed an error instead of a sign-in, compare the client id and the redirect URI "
             "in that address with what is registered there (--client-id, --callback-port)."
-        )
-
-    def _port(self) -> int:
-        wishes, headers = self._sign_in.preferences, self._settings.credentials.headers
-        return redirect.default_port(
-            self._url,
-            wishes.resource if wishes.with_resource else None,
-            headers,
-            wishes.authorize_params,
-            wishes.client_metadata_url,
-            wishes.token_endpoint,
         )
 
     def signer(self) -> Signer:

@@ -61,14 +61,20 @@ class Tools(NamedTuple):
 
 
 class Performer:
-    """Performs one flow at a time. `was_opened`: the URL that a process before this one has opened, if any."""
+    """Performs one flow at a time. `was_opened`: the URL that a process before this one has opened, if any. `opening`
+    is told of a URL before it is opened."""
 
-    def __init__(self, sign_in: SignIn, tools: Tools, was_opened: str | None = None) -> None:
+    def __init__(
+        self,
+        sign_in: SignIn,
+        tools: Tools,
+        was_opened: str | None = None,
+        opening: Callable[[str], Awaitable[None]] | None = None,
+    ) -> None:
         self._sign_in = sign_in
         self._tools = tools
         self._was_opened = was_opened
-        self.opening: Callable[[str], Awaitable[None]] | None = None
-        """Told of a URL before it is opened."""
+        self._opening = opening
 
     async def run(self, flow: Flow[_Result]) -> _Result:
         """Return what the flow comes to. Raises its `Fault`."""
@@ -115,8 +121,8 @@ class Performer:
 
     async def _authorize(self, step: Authorize) -> str:
         _LOG.info("%s asks for a sign-in at %s", step.resource, step.issuer)
-        if self.opening is not None:
-            await self.opening(step.url)
+        if self._opening is not None:
+            await self._opening(step.url)
         if step.url == self._was_opened:
             _LOG.info(
                 "a sign-in that was begun a moment ago goes on; if its tab shows an error, reload it: %s", step.url
