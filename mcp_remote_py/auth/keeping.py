@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterator
 from mcp_remote_py.core.oauth.steps import Document
 from mcp_remote_py.state import private_folder
 
-FOLDER = "auth"
-"""In the folder for what is remembered."""
 Learn = Callable[[str], None]
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,99}")
 _SECRET = frozenset(["access_token", "refresh_token", "id_token", "client_secret", "d"])

@@ -15,9 +15,10 @@ import os
 import time
 from collections.abc import AsyncIterator
 
-from mcp_remote_py.auth.keeping import FOLDER, checked, make_folder
+from mcp_remote_py.auth.keeping import checked, make_folder
 from mcp_remote_py.core import message as msg
 from mcp_remote_py.core.errors import SignInNeeded
+from mcp_remote_py.core.oauth.names import FOLDER
 from mcp_remote_py.file_lock import lock, unlock
 
 _LOG = logging.getLogger("mcp_remote_py.auth.lease")

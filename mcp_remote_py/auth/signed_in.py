@@ -140,7 +140,7 @@ class SignedIn:
         if settings.sign_in.token_store == "memory" or not settings.home:  # noqa: S105  (likewise)
             return False
         name = names.server(settings.target.url, names.account(settings.sign_in.preferences))
-        return os.path.exists(os.path.join(settings.home, "auth", f"{name}.json"))
+        return os.path.exists(os.path.join(settings.home, names.FOLDER, names.file_of(name)))
 
     async def _have_authorizer(self) -> Authorizer:
         if self._authorizer is None:

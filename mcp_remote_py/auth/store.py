@@ -10,8 +10,9 @@ import logging
 import os
 from typing import Literal, Protocol
 
-from mcp_remote_py.auth.keeping import FOLDER, Learn, checked, is_name, learn_secrets, make_folder
+from mcp_remote_py.auth.keeping import Learn, checked, is_name, learn_secrets, make_folder
 from mcp_remote_py.core.errors import INSTALL_SERVER, ConfigError
+from mcp_remote_py.core.oauth.names import FOLDER, file_of
 from mcp_remote_py.core.oauth.steps import Document
 from mcp_remote_py.state import StateFile
 
@@ -121,7 +122,7 @@ class FileStore:
         return self._file(name).path
 
     def _file(self, name: str) -> StateFile:
-        return StateFile(os.path.join(self._folder, f"{checked(name)}.json"))
+        return StateFile(os.path.join(self._folder, file_of(checked(name))))
 
     def _is_ready(self) -> bool:
         """Make the folder, for us alone. Returns whether it is there."""

@@ -10,6 +10,14 @@ import hashlib
 from mcp_remote_py.core import message as msg
 from mcp_remote_py.core.oauth.preferences import CODE, DEVICE, Preferences
 
+FOLDER = "auth"
+"""In the folder for what is remembered: where all of it is kept, a file for each name."""
+
+
+def file_of(name: str) -> str:
+    """Return the file of a name, in that folder."""
+    return f"{name}.json"
+
 
 def tokens(issuer: str, resource: str, client_id: str) -> str:
     """Return the name of the tokens of this client for this resource."""
