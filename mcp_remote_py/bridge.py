@@ -110,6 +110,7 @@ class Bridge:
         self._passing = b""
         """The message of the server that is being handed on: in the log already."""
         self._at_end = False
+        self._is_over = False
         self._quiet = asyncio.Event()
         self._reason: asyncio.Future[tuple[str, bool]] = asyncio.get_running_loop().create_future()
         self._group: asyncio.TaskGroup
@@ -201,6 +202,8 @@ class Bridge:
     # --- Commands ----------------------------------------------------------------------------------------------
 
     def _perform(self, commands: list[Command]) -> None:
+        if self._is_over:
+            return  # all that waited has its answer; what a dying link still sets off could not be finished
         for command in commands:
             match command:
                 case ToClient(raw):
@@ -378,8 +381,9 @@ class Bridge:
             await self._drain()
         if answer:
             self._perform(self._relay.stop(reason))
+        self._is_over = True
         for name in list(self._timers):
-            self._disarm(name)  # nothing begins any more
+            self._disarm(name)
         for leg in self._legs.values():
             if leg.task is not None:
                 leg.task.cancel()

@@ -130,3 +130,15 @@ async def test_a_proxy_that_holds_an_event_stream_back_is_no_server() -> None:
         assert "endpoint" in answer["error"]["message"]
         assert "result" in await host.greet()
         await still_works(server, host)
+
+
+@pytest.mark.parametrize("wire", WIRES)
+async def test_whoever_leaves_while_a_connection_is_being_made_leaves_nothing_behind(wire: Wire) -> None:
+    place = "initialize" if wire == "http" else "opening"
+    async with FaultServer(wire) as server:
+        for hundredth in range(0, 16, 3):
+            server.spoil(place, faults.silence, times=100)
+            async with near_bridge(server.url, f"--{wire}-only", "--connect-timeout", "50ms") as host:
+                host.ask("initialize", {"protocolVersion": "2025-06-18", "capabilities": {}})
+                await asyncio.sleep(hundredth / 100)  # it is dialling, waiting or dialling again: nobody knows
+                assert await host.end() == 0
