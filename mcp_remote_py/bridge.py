@@ -202,34 +202,36 @@ class Bridge:
     # --- Commands ----------------------------------------------------------------------------------------------
 
     def _perform(self, commands: list[Command]) -> None:
-        if self._is_over:
-            return  # all that waited has its answer; what a dying link still sets off could not be finished
-        for command in commands:
-            match command:
-                case ToClient(raw):
-                    if self._passage is None:
-                        self._write(raw)
-                    else:
-                        self._passage.to_host(raw, self._passing_message if raw is self._passing else None)
-                case ToServer(message, exchange, urgent):
-                    self._to_server(message, exchange, urgent=urgent)
-                case Note() | Keep() | SignIn():
-                    self._attend_to(command)
-                case Dial(wire):
-                    self._counters.dials += 1
-                    self._connection.dial(wire)
-                case Listen():
-                    self._connection.listen_again(self._last_notification)
-                case Drop(exchange):
-                    self._drop(exchange)
-                case Arm(name, seconds):
-                    self._disarm(name)
-                    loop = asyncio.get_running_loop()
-                    self._timers[name] = loop.call_later(seconds, self._ring, name)
-                case Disarm(name):
-                    self._disarm(name)
+        if not self._is_over:  # then all have their answers; what a dying link still sets off could not be finished
+            for command in commands:
+                self._do(command)
         if self._at_end and not self._telling and self._relay.is_quiet:
             self._quiet.set()
+
+    def _do(self, command: Command) -> None:
+        match command:
+            case ToClient(raw):
+                if self._passage is None:
+                    self._write(raw)
+                else:
+                    self._passage.to_host(raw, self._passing_message if raw is self._passing else None)
+            case ToServer(message, exchange, urgent):
+                self._to_server(message, exchange, urgent=urgent)
+            case Note() | Keep() | SignIn():
+                self._attend_to(command)
+            case Dial(wire):
+                self._counters.dials += 1
+                self._connection.dial(wire)
+            case Listen():
+                self._connection.listen_again(self._last_notification)
+            case Drop(exchange):
+                self._drop(exchange)
+            case Arm(name, seconds):
+                self._disarm(name)
+                loop = asyncio.get_running_loop()
+                self._timers[name] = loop.call_later(seconds, self._ring, name)
+            case Disarm(name):
+                self._disarm(name)
 
     def _write(self, raw: bytes) -> None:
         """Write one line to the host."""
