@@ -5,6 +5,7 @@ Exit codes: 0 stopped in order; 2 the configuration cannot work; 128 + n ended a
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import sys
@@ -17,6 +18,7 @@ from mcp_remote_py.core import options
 from mcp_remote_py.core.errors import INSTALL_SERVER, ConfigError
 from mcp_remote_py.core.options import Given
 from server_stub import settings
+from server_stub.commands import COMMANDS
 
 PROGRAM = "mcp-remote-server"
 _SHARED_GRACE = 4.0
@@ -28,6 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     speak_utf8(sys.stderr)
     try:
+        if arguments and arguments[0] in COMMANDS:
+            return _command(arguments)
         configured = read_settings(arguments, os.environ)
         if configured is None:
             return 0
@@ -38,6 +42,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         sys.stderr.write(f"{PROGRAM}: {error}\n")
         return ConfigError.exit_code
+
+
+def _command(arguments: list[str]) -> int:
+    """Run one of the commands. Raises `ConfigError`."""
+    speak_utf8(sys.stdout)
+    try:
+        module: Any = importlib.import_module(COMMANDS[arguments[0]])
+        code: int = module.run(arguments, os.environ)
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"{error.name} is not installed. {INSTALL_SERVER}") from None
+    return code
 
 
 def _serve(configured: settings.ServeSettings) -> int:
