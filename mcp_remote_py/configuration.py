@@ -8,7 +8,7 @@ import urllib.parse
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple, cast
 
-from mcp_remote_py import credential_settings
+from mcp_remote_py import credential_settings, surroundings
 from mcp_remote_py.arguments import file_name
 from mcp_remote_py.core import options
 from mcp_remote_py.core.errors import ConfigError
@@ -41,14 +41,6 @@ MCP_REMOTE_HOME = "MCP_REMOTE_CONFIG_DIR"
 SCHEMES = ("https", "http", "wss", "ws")
 PING_SECONDS = 30.0
 HEARTBEAT_SECONDS = 10.0
-_TRUST_VARIABLES = (
-    ("NODE_EXTRA_CA_CERTS", False),
-    ("SSL_CERT_FILE", False),
-    ("SSL_CERT_DIR", True),
-    ("REQUESTS_CA_BUNDLE", False),
-    ("CURL_CA_BUNDLE", False),
-)
-"""Variables that name certificates, and whether they name folders. REQUESTS_CA_BUNDLE may name either."""
 
 
 class Inputs(NamedTuple):
@@ -102,7 +94,12 @@ def build(resolved: Resolved, inputs: Inputs) -> Settings:
         sign_in=sign_in,
         home=values["home"] or _usual_home(environ),
         cache=not values["no_cache"],
-        secrets=(*credentials.secrets, *of_sign_in, *_secrets_of_url(url), *_secrets_of_proxies(values, environ)),
+        secrets=(
+            *credentials.secrets,
+            *of_sign_in,
+            *surroundings.secrets_of_url(url),
+            *_secrets_of_proxies(values, environ),
+        ),
         notes=(*notes, *credentials.notes, *about_sign_in),
     )
 
@@ -260,10 +257,7 @@ def _tls(resolved: Resolved, inputs: Inputs) -> Tls:
     values, origins, environ = resolved.values, resolved.origins, inputs.environ
     trusted = [TrustFile(path, origins["ca_bundle"]) for path in values["ca_bundle"]]
     trusted += [TrustFile(file_name(path, where), where) for _, where, path in resolved.below["ca_bundle"]]  # all add
-    for name, is_folder in _TRUST_VARIABLES:
-        text = environ.get(name, "")
-        paths = text.split(inputs.path_separator) if is_folder else [text]
-        trusted += [TrustFile(file_name(path, name), name, is_folder) for path in paths if path.strip()]
+    trusted += surroundings.trust_files(environ, inputs.path_separator)
     password_variable = values["client_key_password_env"]
     password = None
     if password_variable:
@@ -293,7 +287,7 @@ def _network(resolved: Resolved, environ: Mapping[str, str]) -> Network:
     values = resolved.values
     return Network(
         proxy=proxies.check_setting(values["proxy"], resolved.origins["proxy"]) if values["proxy"] else "system",
-        variables=_proxy_variables(environ),
+        variables=surroundings.proxy_variables(environ),
         redirect_to=tuple(values["allow_redirect_to"]),
         cookies=not values["no_cookies"],
         ipv4=values["ipv4"],
@@ -301,27 +295,6 @@ def _network(resolved: Resolved, environ: Mapping[str, str]) -> Network:
     )
 
 
-def _proxy_variables(environ: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    """Both cases count, the lower one wins. In a CGI program HTTP_PROXY is what a client sent (httpoxy): not read."""
-    found: dict[str, str] = {}
-    for kind in ("https", "http", "all", "no", "auto"):
-        upper = "" if kind == "http" and "REQUEST_METHOD" in environ else environ.get(f"{kind.upper()}_PROXY", "")
-        text = environ.get(f"{kind}_proxy", "") or upper
-        if text.strip():
-            found[kind] = text.strip()
-    return tuple(found.items())
-
-
-def _secrets_of_url(url: str) -> tuple[str, ...]:
-    """What stands in the query of the URL counts as secret."""
-    return tuple(content for _, content in urllib.parse.parse_qsl(urllib.parse.urlsplit(url).query))
-
-
 def _secrets_of_proxies(values: dict[str, Any], environ: Mapping[str, str]) -> tuple[str, ...]:
-    found: list[str] = []
-    for text in (values["proxy"] or "", *(value for _, value in _proxy_variables(environ))):
-        userinfo = text.rpartition("@")[0].rpartition("//")[2]
-        if userinfo:
-            password = userinfo.partition(":")[2]
-            found += [userinfo, urllib.parse.unquote(userinfo), password, urllib.parse.unquote(password)]
-    return tuple(secret for secret in found if secret)
+    variables = surroundings.proxy_variables(environ)
+    return surroundings.secrets_of_proxies((values["proxy"] or "", *(value for _, value in variables)))

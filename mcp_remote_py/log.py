@@ -113,12 +113,7 @@ class LogHandler(logging.Handler):
             self._outlets.append((_Outlet("log file", self._to_file, self._complaint(self._for_file)), self._for_file))
 
     def emit(self, record: logging.LogRecord) -> None:
-        try:
-            text = record.getMessage()
-        except Exception:  # noqa: BLE001  a library whose message does not fit its arguments must not fail for it
-            text = str(record.msg)
-        trace = logging.Formatter().formatException(record.exc_info) if record.exc_info else ""
-        text, trace = self._redactor.scrub(text), self._redactor.scrub(trace)
+        text, trace = scrubbed(record, self._redactor)
         for outlet, line in self._outlets:
             outlet.put(line(record, text, trace))
 
@@ -137,10 +132,7 @@ class LogHandler(logging.Handler):
         return f"{self._program}: {record.levelname.lower()}: {_indented(record, text, trace)}\n"
 
     def _for_file(self, record: logging.LogRecord, text: str, trace: str) -> str:
-        if self._style == "json":
-            return _as_json(record, text, trace)
-        head = f"{_time_of(record)} [{record.process}] {record.levelname.lower()} {record.name}"
-        return f"{head}: {_indented(record, text, trace)}\n"
+        return file_line(record, text, trace, self._style)
 
     def _complaint(self, line: Callable[[logging.LogRecord, str, str], str]) -> Callable[[str], str]:
         return lambda text: line(_record(text), text, "")
@@ -166,6 +158,24 @@ class LogHandler(logging.Handler):
                 self._stderr.put(self._for_stderr(_record(text), text, ""))
             raise
         self._file_fails = False
+
+
+def scrubbed(record: logging.LogRecord, redactor: Redactor) -> tuple[str, str]:
+    """Return the text of a record and the trace of its exception (or nothing), without any secret."""
+    try:
+        text = record.getMessage()
+    except Exception:  # noqa: BLE001  a library whose message does not fit its arguments must not fail for it
+        text = str(record.msg)
+    trace = logging.Formatter().formatException(record.exc_info) if record.exc_info else ""
+    return redactor.scrub(text), redactor.scrub(trace)
+
+
+def file_line(record: logging.LogRecord, text: str, trace: str, style: Format) -> str:
+    """Return the line of a log file, with its end. `text` and `trace` as `scrubbed` returns them."""
+    if style == "json":
+        return _as_json(record, text, trace)
+    head = f"{_time_of(record)} [{record.process}] {record.levelname.lower()} {record.name}"
+    return f"{head}: {_indented(record, text, trace)}\n"
 
 
 def _record(text: str) -> logging.LogRecord:

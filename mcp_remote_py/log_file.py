@@ -57,6 +57,14 @@ class LogFile:
                 return
         self._append(line)
 
+    def rotate(self) -> None:
+        """Begin a new file now, where there is something in this one. Raises OSError."""
+        if not self._is_current():
+            self._open()
+        with self._alone() as alone:
+            if alone and self._is_current() and os.fstat(self._fd).st_size > 0:
+                self._rotate()
+
     def close(self) -> None:
         """Close the file."""
         fd, self._fd = self._fd, -1

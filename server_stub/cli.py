@@ -11,18 +11,22 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mcp_remote_py.arguments import LISTED, Parser, read_text, speak_utf8
 from mcp_remote_py.core import options
 from mcp_remote_py.core.errors import INSTALL_SERVER, ConfigError
 from mcp_remote_py.core.options import Given
-from server_stub import settings
+from server_stub import configuration, option_table, settings
 from server_stub.commands import COMMANDS
+
+if TYPE_CHECKING:
+    from mcp_remote_py.core.redact import Redactor
 
 PROGRAM = "mcp-remote-server"
 _SHARED_GRACE = 4.0
 PATHS = "(/mcp /sse /ws /health)"
+HOSTED_PATHS = "(/{name}/mcp /{name}/sse /{name}/ws /health)"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,16 +36,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if arguments and arguments[0] in COMMANDS:
             return _command(arguments)
-        configured = read_settings(arguments, os.environ)
+        configured = _configured(arguments)
         if configured is None:
             return 0
-        for library in ("aiohttp", *(("jwt",) if configured.auth.jwt else ())):
+        for library in ("aiohttp", *(("jwt",) if configured.auth.jwt else ())):  # what `read_settings` did not need
             if importlib.util.find_spec(library) is None:
                 raise ConfigError(f"{library} is not installed. {INSTALL_SERVER}")
         return _serve(configured)
     except ConfigError as error:
         sys.stderr.write(f"{PROGRAM}: {error}\n")
         return ConfigError.exit_code
+
+
+def _configured(arguments: list[str]) -> settings.ServeSettings | None:
+    try:
+        return read_settings(arguments, os.environ)
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"{error.name} is not installed. {INSTALL_SERVER}") from None
 
 
 def _command(arguments: list[str]) -> int:
@@ -70,10 +81,49 @@ def _serve(configured: settings.ServeSettings) -> int:
     for note in configured.notes:
         logging.getLogger("server_stub").warning("%s", note)
     try:
-        asyncio.run(_run(configured))
+        if configured.hosting is not None:
+            _host(configured, configured.hosting, redactor)
+        else:
+            asyncio.run(_run(configured))
     finally:
         handler.drain(0.5)
     return 0
+
+
+def _host(configured: settings.ServeSettings, hosting: settings.Hosting, redactor: Redactor) -> None:
+    """Serve every server of a file. Raises `ConfigError`."""
+    import asyncio
+    import logging
+
+    from server_stub.config_file import read_roster
+    from server_stub.hosted_app import HostedServer
+    from server_stub.logbook import open_logbook
+
+    environ, roster = dict(os.environ), hosting.roster
+    book, kept = hosting.logbook, None
+    if book.directory is not None:
+        kept = open_logbook(
+            book.directory,
+            book.system_level,
+            book.member_level,
+            book.system_retention,
+            book.member_retention,
+            redactor,
+            configured.log_format,
+        )
+    log = logging.getLogger("server_stub")
+    for finding in roster.findings:
+        log.log(logging.ERROR if finding.severity == "error" else logging.WARNING, "%s", finding)
+
+    async def run() -> None:
+        server = HostedServer(configured, hosting, roster, lambda: read_roster(hosting.file, environ), redactor)
+        await server.run(lambda url: _announce(url, HOSTED_PATHS))
+
+    try:
+        asyncio.run(run())
+    finally:
+        if kept is not None:
+            kept.close()
 
 
 async def _run(configured: settings.ServeSettings) -> None:
@@ -133,9 +183,9 @@ def _handler(configured: settings.ServeSettings) -> Any:
     return found
 
 
-def _announce(url: str) -> None:
+def _announce(url: str, paths: str = PATHS) -> None:
     """Say where the server listens. Not a log line: whoever starts the server waits for it, at any --log-level."""
-    sys.stderr.write(f"{PROGRAM}: listening on {url} {PATHS}\n")
+    sys.stderr.write(f"{PROGRAM}: listening on {url} {paths}\n")
     sys.stderr.flush()
 
 
@@ -152,15 +202,21 @@ def read_settings(arguments: list[str], environ: Mapping[str, str]) -> settings.
         return None
     stored, stored_notes = _of_other_programs(environ)
     environ = {**environ, **line.tokens}  # a token from the command line has its flag for the name of its variable
-    given = settings.with_lists(line.given, environ)
+    given = configuration.with_lists(line.given, environ)
     given.setdefault("auth_token_env", []).extend((flag, flag) for flag in line.tokens)
-    if line.command is not None and not any(name in given for name in settings.WHAT_TO_SERVE):
+    if line.command is not None and not any(name in given for name in option_table.WHAT_TO_SERVE):
         given["stdio"] = [("--", "1")]
-    resolved = options.resolve(settings.OPTIONS, given, environ, stored)
-    configured = settings.build(line.command, resolved, settings.Inputs(environ, read_text))
+    resolved = options.resolve(option_table.OPTIONS, given, environ, stored)
+    roster = None
+    if configuration.is_hosting(resolved):
+        from server_stub.config_file import read_roster
+
+        roster = read_roster(resolved.values["config"], environ)
+        resolved = options.resolve(option_table.OPTIONS, given, environ, {**configuration.of_front(roster), **stored})
+    configured = configuration.build(line.command, resolved, configuration.Inputs(environ, read_text, roster))
     named = [resolved.values[name] for name in ("jwt_secret_env",) if resolved.values[name]]
     misspelt = options.misspelt(
-        settings.OPTIONS, settings.PREFIX, environ, (*named, *resolved.values["auth_token_env"])
+        option_table.OPTIONS, option_table.PREFIX, environ, (*named, *resolved.values["auth_token_env"])
     )
     return configured._replace(notes=(*line.notes, *stored_notes, *misspelt))
 
@@ -213,7 +269,7 @@ def _of_other_programs(environ: Mapping[str, str]) -> tuple[Given, tuple[str, ..
 
 def _unexpected(parser: Parser, words: list[str], *, is_stdio: bool) -> str:
     if is_stdio and not words[0].startswith("-"):
-        return f"The command of --stdio stands behind `--`. Type for example:\n  {settings.EXAMPLE}"
+        return f"The command of --stdio stands behind `--`. Type for example:\n  {configuration.EXAMPLE}"
     flag = next((word.partition("=")[0] for word in words if word.startswith("-")), None)
     if flag is None:
         return f"{words[0]!r} was not expected here. {LISTED}"
@@ -222,7 +278,7 @@ def _unexpected(parser: Parser, words: list[str], *, is_stdio: bool) -> str:
 
 def _parser() -> Parser:
     return Parser(
-        settings.OPTIONS,
+        option_table.OPTIONS,
         prog=PROGRAM,
         usage=f"{PROGRAM} --stdio [options] -- CMD ARGS...\n       {PROGRAM} --handler MODULE:NAME [options]\n"
         f"       {PROGRAM} --demo [options]",

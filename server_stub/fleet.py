@@ -1,4 +1,4 @@
-"""Fleet: the members that are hosted, as operators' endpoints and watchers see them. Types only; `hosting` is the one."""
+"""Fleet: the members that are hosted, as operators' endpoints and watchers see them. Types only."""
 
 from __future__ import annotations
 

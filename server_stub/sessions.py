@@ -109,6 +109,7 @@ class Surroundings(NamedTuple):
     now: Callable[[], float]
     ended: Callable[[Session], None]
     changed: Callable[[], None]
+    observe: Callable[[str, str | None, JsonId | None], None] | None = None
 
 
 class _Over(Exception):
@@ -186,6 +187,8 @@ class Session:
             number = self._outbox.begin(requests, carries=carries and posted.initialize is None)
             for one in requests:
                 self._open.begin(one.key, Exchange(_id(one), one.method))
+                if self._around.observe is not None:
+                    self._around.observe(self.label, one.method, one.id)
             if number != STANDING:
                 if keeps and self.replays:
                     self._kept.add(number)
@@ -547,6 +550,8 @@ class Gateway:
 
     def __init__(self, connect: Connect, store: EventStore, limits: Limits, timing: Timing, *, stateless: bool) -> None:
         self.stopping = False
+        self.observe: Callable[[str, str | None, JsonId | None], None] | None = None
+        """Told of every request of a client: the label of its session, the method, the id."""
         self._connect = connect
         self._store = store
         self._limits = limits
@@ -581,7 +586,7 @@ class Gateway:
             raise Refused("The server has as many sessions as it may have.", hint=hint, http_status=503)
         identifier = secrets.token_urlsafe(24)
         link = self._connect(Peer(None if self._stateless else identifier, principal))
-        around = Surroundings(self._store, self._limits, _now, self._ended, self._changed.set)
+        around = Surroundings(self._store, self._limits, _now, self._ended, self._changed.set, self.observe)
         session = Session(identifier, wire, principal, link, around)
         self._sessions[identifier] = session
         task = self._group.create_task(session.live(self._closing_time))
@@ -613,6 +618,18 @@ class Gateway:
         await self._until(lambda: not self._living)
         if self._reaper is not None:
             self._reaper.cancel()
+
+    @property
+    def count(self) -> int:
+        """How many sessions are open."""
+        return len(self._living)
+
+    def sweep(self) -> int:
+        """End the sessions that nobody is connected to and that have no call in progress. Returns how many."""
+        idle = [session for session in self._sessions.values() if session.idle_for() > 0]
+        for session in idle:
+            session.end()
+        return len(idle)
 
     def hurry(self) -> None:
         """A second signal came: cut everything short. `stop` must still be awaited."""

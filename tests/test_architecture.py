@@ -57,6 +57,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "mcp_remote_py.sign_in_settings",
             "mcp_remote_py.credential_settings",
             "mcp_remote_py.configuration",
+            "mcp_remote_py.surroundings",
             "mcp_remote_py.compat",
             "mcp_remote_py.config_file",
             "mcp_remote_py.peer_flags",
@@ -92,6 +93,7 @@ SERVER_USES = frozenset(
     {
         "mcp_remote_py.core",
         "mcp_remote_py.log",
+        "mcp_remote_py.log_file",
         "mcp_remote_py.arguments",
         "mcp_remote_py:__version__",
         # other programs' command lines: each of our two programs knows when the other one was meant
@@ -115,6 +117,7 @@ LIBRARY_HOMES: dict[str, tuple[str, ...]] = {
         "mcp_remote_py/auth/signing.py",
     ),
     "jwt": ("mcp_remote_py/credentials/minted_jwt.py", "mcp_remote_py/auth/signing.py", "server_stub/verifiers/jwt.py"),
+    "psutil": ("server_stub/resources.py",),
     "keyring": ("mcp_remote_py/auth/keyring_store.py",),
     "aiohttp": ("server_stub/app.py", "server_stub/endpoints/*.py", "server_stub/guards/*.py"),
 }

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mcp_remote_py.option_table import OPTIONS
-from server_stub.settings import OPTIONS as SERVER_OPTIONS
+from server_stub.option_table import OPTIONS as SERVER_OPTIONS
 from tests.support.reference_pages import DOCS, PAGES
 
 ROOT = DOCS.parent

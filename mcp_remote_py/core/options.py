@@ -189,8 +189,8 @@ def log_level(text: str, where: str) -> str:
     return _THEIR_LEVELS.get(word) or one_of(*LEVELS)(text, where)
 
 
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_DURATION = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*(ms|s|m|h)?")
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*(ms|s|m|h|d)?")
 
 
 def seconds(text: str, where: str) -> float | None:

@@ -1,7 +1,7 @@
 """What `mcp-remote-server` can do besides serving: one command per module, imported when it is asked for.
 
-Each has `run(arguments, environ)`: the command with the words behind it and the environment in, the exit code out. Raises
-`ConfigError`, which is printed, with exit code 2. What people asked to see goes to stdout, all else to stderr.
+Each has `run(arguments, environ)`: the command with the words behind it and the environment in, the exit code out.
+Raises `ConfigError`, which is printed, with exit code 2. What people asked to see goes to stdout, all else to stderr.
 """
 
 from __future__ import annotations

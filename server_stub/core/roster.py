@@ -1,8 +1,8 @@
 """Roster: what a configuration file says, read and checked. Types only: no file is read here, and nothing is started.
 
 A *member* is one server of the file: a command that we run, or a remote server that we reach. What is wrong with the
-file are *findings*; a member that has a finding of severity `error` is kept, so that who asks for it is told why it does
-not run, and is not started.
+file are *findings*; a member that has a finding of severity `error` is kept, so that who asks for it is told why it
+does not run, and is not started.
 """
 
 from __future__ import annotations

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from aiohttp import web
 
 from mcp_remote_py import __version__
 from mcp_remote_py.core.message import encode
 from server_stub.endpoints.replies import json_reply
-from server_stub.sessions import Gateway
 
 
 class Ops:
-    """The endpoints."""
+    """The endpoints. `more` returns what else `/readyz` has to tell."""
 
-    def __init__(self, gateway: Gateway, service: str) -> None:
-        self._gateway = gateway
+    def __init__(
+        self, service: str, stopping: Callable[[], bool], more: Callable[[], dict[str, Any]] | None = None
+    ) -> None:
         self._service = service
+        self._stopping = stopping
+        self._more = more
 
     async def health(self, request: web.Request) -> web.StreamResponse:
         """Say that the process answers."""
@@ -25,6 +30,6 @@ class Ops:
     async def ready(self, request: web.Request) -> web.StreamResponse:
         """Say whether new sessions are taken."""
         del request
-        if self._gateway.stopping:
+        if self._stopping():
             return json_reply(503, encode({"status": "stopping"}))
-        return json_reply(200, encode({"status": "ready"}))
+        return json_reply(200, encode({"status": "ready", **(self._more() if self._more is not None else {})}))

@@ -6,7 +6,7 @@ On the same path, whatever is Streamable HTTP is answered as that: every POST, a
 
 from __future__ import annotations
 
-import urllib.parse
+from collections.abc import Callable
 
 from aiohttp import web
 
@@ -25,13 +25,19 @@ from server_stub.settings import ServeSettings
 class Sse:
     """The endpoint."""
 
-    def __init__(self, gateway: Gateway, settings: ServeSettings, streamable: StreamableHttp, messages: str) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        settings: ServeSettings,
+        streamable: StreamableHttp,
+        messages: Callable[[web.Request], str],
+    ) -> None:
+        """`messages` returns the path to which the client of this request is to post."""
         self._gateway = gateway
         self._limits = settings.limits
         self._timing = settings.timing
         self._streamable = streamable
-        prefix = urllib.parse.urlsplit(settings.doors.public_url or "").path.rstrip("/")
-        self._messages = prefix + messages
+        self._messages = messages
 
     async def get(self, request: web.Request) -> web.StreamResponse:
         """Open a session, tell where to post, then send what the server says."""
@@ -43,7 +49,7 @@ class Sse:
             return rejected(admission.reject_fault(503, fault, retry_after=5))
         feed = session.channel(connection_is_alive(request))
         try:
-            where = f"{self._messages}?session_id={session.identifier}"
+            where = f"{self._messages(request)}?session_id={session.identifier}"
             opening = encode_event(where.encode("utf-8"), event="endpoint")
             return await send_stream(request, Stream(opening, _event, {}), feed, self._timing)
         finally:

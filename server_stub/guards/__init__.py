@@ -1,7 +1,7 @@
 """What every request passes before an endpoint sees it: one aiohttp middleware per file, ordered in `app.py`.
 
-observe -> limits -> origin -> cors -> auth. A request that no route wants is let through, so that unknown paths are
-404 for everyone, and a method that is not possible is 405 before anyone asks for a token.
+observe -> limits -> located -> origin -> cors -> auth. A request that no route wants is let through, so that unknown
+paths are 404 for everyone, and a method that is not possible is 405 before anyone asks for a token.
 """
 
 from __future__ import annotations

@@ -8,23 +8,25 @@ from __future__ import annotations
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from server_stub.core.access import CORS_EXPOSED, CORS_METHODS, Doors, cors_headers, cors_origin
-from server_stub.guards import no_route, request_key
+from server_stub.core.access import CORS_EXPOSED, CORS_METHODS, cors_headers, cors_origin
+from server_stub.guards import request_key
+from server_stub.guards.site import site_of
 
 _ANSWER = request_key("cors_answer")
 
 
-def cors(doors: Doors) -> Middleware:
+def cors() -> Middleware:
     """Return the guard. It needs `add_headers` among the application's `on_response_prepare`."""
 
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-        answer = cors_origin(request.headers.get("Origin"), doors)
+        site = site_of(request)
+        answer = cors_origin(request.headers.get("Origin"), site.doors)
         if answer is None:
             return await handler(request)
         request[_ANSWER] = answer
         asks = request.headers.get("Access-Control-Request-Method")
-        if request.method == "OPTIONS" and asks is not None and no_route(request) != 404:
+        if request.method == "OPTIONS" and asks is not None and site.failure != 404:
             return web.Response(
                 status=204,
                 headers={

@@ -11,29 +11,31 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from mcp_remote_py.core.errors import Refused
-from server_stub.core.access import Doors, host_allowed, origin_allowed
+from server_stub.core.access import host_allowed, origin_allowed
 from server_stub.core.admission import reject_fault
 from server_stub.endpoints.replies import rejected
-from server_stub.guards import PROBES, local_address, no_route
+from server_stub.guards import local_address
+from server_stub.guards.site import site_of
 
 logger = logging.getLogger(__name__)
 
 
-def origin(doors: Doors) -> Middleware:
+def origin() -> Middleware:
     """Return the guard."""
 
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if no_route(request) == 404:
+        site = site_of(request)
+        if site.failure == 404:
             return await handler(request)
         local = local_address(request)
         host = request.headers.get("Host")
-        if request.path not in PROBES and not host_allowed(host, local, doors):
+        if not site.any_host and not host_allowed(host, local, site.doors):
             logger.warning("refused: Host %r is not allowed (--allowed-host, --public-url)", host)
             fault = Refused("This Host is not allowed here.", hint="On the server: --allowed-host NAME.")
             return rejected(reject_fault(421, fault))
         asking = request.headers.get("Origin")
-        if not origin_allowed(asking, local, doors):
+        if not origin_allowed(asking, local, site.doors):
             logger.warning("refused: Origin %r is not allowed (--allowed-origin, --cors-origin)", asking)
             fault = Refused("This Origin is not allowed here.", hint="On the server: --allowed-origin ORIGIN.")
             return rejected(reject_fault(403, fault))

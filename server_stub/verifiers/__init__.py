@@ -20,3 +20,7 @@ class Verifier(Protocol):
     def verify(self, token: str) -> str | None:
         """Return the principal, or None where the token is not valid here."""
         ...
+
+    def knows(self, principal: str) -> bool:
+        """Whether this principal is one that `verify` may return; False where that cannot be known."""
+        ...

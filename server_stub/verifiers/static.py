@@ -22,3 +22,6 @@ class StaticTokens:
             if hmac.compare_digest(known, given):
                 found = principal
         return found
+
+    def knows(self, principal: str) -> bool:
+        return any(principal == known for _, known in self._tokens)

@@ -18,7 +18,7 @@ from mcp_remote_py.core.errors import ConfigError
 from mcp_remote_py.option_table import OPTIONS
 from mcp_remote_py.peer_flags import CARRYING, OURS_SERVING, SERVING, plain, split
 from mcp_remote_py.settings import Settings
-from server_stub import settings as server_settings
+from server_stub import option_table as server_options
 from server_stub.cli import read_settings as read_server_settings
 from server_stub.settings import ServeSettings
 from tests.support.host import clean_environment, python_command
@@ -200,7 +200,7 @@ def test_no_flag_is_both_ours_and_refused() -> None:
 
 
 def test_the_list_of_the_servers_flags_is_the_servers() -> None:
-    theirs = {flag: "" if option.sets else "1" for option in server_settings.OPTIONS for flag in option.flags}
+    theirs = {flag: "" if option.sets else "1" for option in server_options.OPTIONS for flag in option.flags}
     theirs["--stdio"] = theirs["--shell"] = "?"  # with the command in one word, and as npm's mcp-proxy has it
     assert theirs == OURS_SERVING
 

@@ -1,12 +1,14 @@
 """Installs the real MCP programs that these tests meet, once, outside the repository.
 
-`python -m tests.peers.install` does it ahead of the tests and says where. The place is `MCP_PEERS_DIR`, by default a
-folder of the user's cache; below it is one folder per set of versions, so that a changed version installs anew.
+`python -m tests.peers.install` does it ahead of the tests and says where; with `--wrappers` it installs the programs that
+`tests.bench.wrappers` measures ours beside, which no test needs. The place is `MCP_PEERS_DIR`, by default a folder of
+the user's cache; below it is one folder per set of versions, so that a changed version installs anew.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -17,7 +19,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 PACKAGE_JSON = Path(__file__).with_name("package.json")
-PYTHON_SDKS = {"py1": "mcp[ws]==1.30.0", "py2": "mcp==2.3.0"}
+PYTHONS: dict[str, tuple[str, ...]] = {
+    "py1": ("mcp[ws]==1.30.0",),
+    "py2": ("mcp==2.3.0", "mcp-server-calculator==0.2.1"),
+    "servers": (
+        "mcp-server-fetch==2026.10.24",
+        "mcp-server-git==2026.10.19",
+        "mcp-server-sqlite==2025.4.25",
+        "mcp-server-time==2026.10.19",
+    ),
+}
+"""Virtual environments by name, and what is in each: the SDKs, and servers that people run."""
+WRAPPERS_NPM = {"mcp-proxy": "6.7.19", "supergateway": "4.0.0"}
+WRAPPERS_PYTHON: dict[str, tuple[str, ...]] = {"wrapper": ("mcp-proxy==0.13.0",)}
 STEP_LIMIT = 600
 """Seconds that one installing step may take."""
 
@@ -33,12 +47,16 @@ class Peers(NamedTuple):
     node: str
 
     def python(self, name: str) -> str:
-        """Return the interpreter of one of `PYTHON_SDKS`."""
+        """Return the interpreter of one of the virtual environments."""
         return str(_python_of(self.folder / name))
 
     def script(self, path: str) -> str:
         """Return a file below node_modules."""
         return str(self.folder / "node_modules" / path)
+
+    def command(self, name: str) -> str:
+        """Return a command that an npm package brings."""
+        return self.script(f".bin/{name}{'.cmd' if os.name == 'nt' else ''}")
 
     @property
     def newer_node(self) -> str:
@@ -55,14 +73,47 @@ class Peers(NamedTuple):
         return self.script("mcp-remote/dist/proxy.js")
 
 
+class _Set(NamedTuple):
+    """What is installed together: the text of a package.json, and virtual environments."""
+
+    prefix: str
+    package: str
+    pythons: dict[str, tuple[str, ...]]
+
+    @property
+    def folder(self) -> Path:
+        text = self.package + repr(self.pythons) + sys.version
+        return _home() / (self.prefix + hashlib.sha256(text.encode()).hexdigest()[:12])
+
+
 def ready() -> Peers:
     """Return the peers, installing what is not there yet. Raises `PeerMissing`."""
+    return _ready(_Set("", PACKAGE_JSON.read_text(encoding="utf-8"), PYTHONS))
+
+
+def wrappers_installed() -> Peers | None:
+    """Return what `wrappers_ready` has installed; None where it has not."""
+    node, folder = shutil.which("node"), _wrappers().folder
+    return Peers(folder, node) if node and (folder / "complete").exists() else None
+
+
+def wrappers_ready() -> Peers:
+    """Return the programs that wrap stdio servers, too, installing what is not there yet. Raises `PeerMissing`."""
+    return _ready(_wrappers())
+
+
+def _wrappers() -> _Set:
+    package = {"name": "mcp-remote-py-wrappers", "private": True, "dependencies": WRAPPERS_NPM}
+    return _Set("wrappers-", json.dumps(package, indent=2), WRAPPERS_PYTHON)
+
+
+def _ready(wanted: _Set) -> Peers:
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
         raise PeerMissing("node and npm are not on the PATH")
-    folder = _home() / _digest()
+    folder = wanted.folder
     if not (folder / "complete").exists():
-        _install(folder, npm)
+        _install(wanted, folder, npm)
     return Peers(folder, node)
 
 
@@ -74,24 +125,19 @@ def _home() -> Path:
     return (Path(cache) if cache else Path.home() / ".cache") / "mcp-remote-py-peers"
 
 
-def _digest() -> str:
-    text = PACKAGE_JSON.read_text(encoding="utf-8") + repr(PYTHON_SDKS) + sys.version
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def _install(folder: Path, npm: str) -> None:
+def _install(wanted: _Set, folder: Path, npm: str) -> None:
     """Install beside the final place and move there at the end, so that a half-done set never looks whole."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix="draft-", dir=folder.parent))
     try:
-        shutil.copy(PACKAGE_JSON, draft / "package.json")
+        (draft / "package.json").write_text(wanted.package, encoding="utf-8")
         _step(
             "npm packages", [npm, "install", "--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts"], draft
         )
-        for name, requirement in PYTHON_SDKS.items():
+        for name, requirements in wanted.pythons.items():
             venv.create(draft / name, with_pip=True)
             pip = [str(_python_of(draft / name)), "-m", "pip", "install", "--quiet"]
-            _step(requirement, [*pip, "--disable-pip-version-check", requirement], draft)
+            _step(", ".join(requirements), [*pip, "--disable-pip-version-check", *requirements], draft)
         (draft / "complete").touch()
         try:
             draft.rename(folder)
@@ -117,8 +163,15 @@ def _python_of(environment: Path) -> Path:
     return environment / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
-if __name__ == "__main__":
+def main(words: list[str]) -> str | None:
+    """Install, and say where; returns what went wrong."""
     try:
-        print(f"peers are in {ready().folder}")
+        peers = wrappers_ready() if "--wrappers" in words else ready()
     except PeerMissing as missing:
-        sys.exit(str(missing))
+        return str(missing)
+    print(f"peers are in {peers.folder}")
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mcp_remote_py.core.errors import ConfigError
-from server_stub import settings
+from server_stub import configuration, option_table
 from server_stub.cli import read_settings
 from server_stub.settings import Auth, Child, Jwt, ServeSettings, check
 
@@ -122,10 +122,10 @@ def test_loopback_needs_none(host: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--stdio",), settings.EXAMPLE),
-        (("--stdio", "--"), settings.EXAMPLE),
-        (("--stdio", "npx", "-y", "x"), settings.EXAMPLE),
-        (("--demo", "--", "npx"), settings.EXAMPLE),
+        (("--stdio",), configuration.EXAMPLE),
+        (("--stdio", "--"), configuration.EXAMPLE),
+        (("--stdio", "npx", "-y", "x"), configuration.EXAMPLE),
+        (("--demo", "--", "npx"), configuration.EXAMPLE),
         ((), "exactly one"),
         (("--demo", "--shell", "x"), "--shell and --demo"),
         (("--dem",), "Did you mean --demo?"),
@@ -152,7 +152,7 @@ def test_what_cannot_work_is_refused_with_what_to_do(arguments: tuple[str, ...],
 def test_every_option_is_in_the_help_and_has_a_field(capsys: pytest.CaptureFixture[str]) -> None:
     assert read_settings(["--help"], {}) is None
     text = capsys.readouterr().out
-    for option in settings.OPTIONS:
+    for option in option_table.OPTIONS:
         assert option.flags[0] in text
         assert option.group + ":" in text
 

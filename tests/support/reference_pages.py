@@ -14,7 +14,7 @@ from mcp_remote_py.config_file import NOT_INSIDE
 from mcp_remote_py.core import errors
 from mcp_remote_py.core.options import Option
 from mcp_remote_py.option_table import OPTIONS
-from server_stub import settings as server_settings
+from server_stub import option_table as server_options
 from tests.peers.conformance import EXTENSION, written
 
 DOCS = Path(__file__).resolve().parent.parent.parent / "docs"
@@ -69,7 +69,7 @@ or resource that a flag such as `--ignore-tool` hides (`data.name` is `NotOffere
 def options_page() -> str:
     """Return docs/reference/options.md, printed from the option tables of both programs."""
     return _OPTIONS.format(
-        bridge=_tables(OPTIONS, has_keys=True), server=_tables(server_settings.OPTIONS, has_keys=False)
+        bridge=_tables(OPTIONS, has_keys=True), server=_tables(server_options.OPTIONS, has_keys=False)
     )
 
 

@@ -1,0 +1,113 @@
+"""Layout: which of the known forms a configuration file has, and where its head and its servers stand. Pure."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from mcp_remote_py.core import options
+from server_stub.core import config_keys, relaxed_json
+from server_stub.core.config_kinds import shape
+from server_stub.core.relaxed_json import Entry, Node, Object
+
+FORMS = "mcpServers (Claude Desktop), servers (VS Code) or mcpProxy with mcpServers (mcp-proxy)"
+
+
+class Unknown(Exception):
+    """The document is no configuration. `str` says why and what to do."""
+
+    def __init__(self, reason: str, line: int) -> None:
+        super().__init__(reason)
+        self.line = line
+
+
+class Listed(NamedTuple):
+    """A server as it stands in the file."""
+
+    entry: Entry
+    path: str
+    """Where it stands: `mcpServers.github`."""
+    place: str
+    """The place whose keys it has: `member` or, in files of version 1, `client`."""
+
+
+class Layout(NamedTuple):
+    """Where things stand in one document."""
+
+    head: Entry | None = None
+    """The entry `mcpProxy`, or `server` in files of version 1."""
+    containers: tuple[Entry, ...] = ()
+    """The entries that hold servers: `mcpServers`, `servers`..."""
+    members: tuple[Listed, ...] = ()
+    inputs: tuple[Node, ...] = ()
+    top: Object = Object()
+
+
+def recognise(document: Node) -> Layout:
+    """Return where things stand in the document. Raises `Unknown`."""
+    if not isinstance(document.value, Object):
+        raise Unknown(f"a configuration is an object: {{...}}. This is {shape(document)}.", document.line)
+    top = document.value
+    containers: list[Entry] = []
+    members: list[Listed] = []
+    for path, entry, place in _containers(top):
+        if not isinstance(entry.node.value, Object):
+            raise Unknown(f"{path}: this is {shape(entry.node)}. It takes an object of servers by name.", entry.line)
+        containers.append(entry)
+        members += (Listed(member, f"{path}.{member.name}", place) for member in entry.node.value)
+    if not containers:
+        raise Unknown(_no_servers(top), document.line)
+    head = top.last("mcpProxy") or (top.last("server") if top.last("clients") is not None else None)
+    return Layout(head, tuple(containers), tuple(members), tuple(_inputs(top)), top)
+
+
+def _containers(top: Object) -> list[tuple[str, Entry, str]]:
+    found: list[tuple[str, Entry, str]] = []
+    for name in ("mcpServers", "servers", "mcp.servers"):
+        entry = top.last(name)
+        if entry is not None:
+            found.append((name, entry, "member"))
+    mcp = top.last("mcp")
+    if mcp is not None and isinstance(mcp.node.value, Object):
+        servers = mcp.node.value.last("servers")
+        if servers is not None:
+            found.append(("mcp.servers", servers, "member"))
+    clients = top.last("clients")
+    if clients is not None and not found:
+        found.append(("clients", clients, "client"))
+    return found
+
+
+def _inputs(top: Object) -> list[Node]:
+    mcp = top.last("mcp")
+    inner = mcp.node.value.last("inputs") if mcp is not None and isinstance(mcp.node.value, Object) else None
+    found: list[Node] = []
+    for entry in (top.last("inputs"), inner):
+        if entry is not None and isinstance(entry.node.value, list):
+            found += (node for node in entry.node.value if isinstance(node.value, Object))
+    return found
+
+
+def _no_servers(top: Object) -> str:
+    for entry in top:
+        guess = options.did_you_mean(entry.name, ("mcpServers", "servers"))
+        if guess and isinstance(entry.node.value, Object):
+            return f"{entry.name} (line {entry.line}) is not known here.{guess}"
+    inner = [entry.node.value for entry in top if isinstance(entry.node.value, Object)]
+    if inner and all(value.last("command") or value.last("url") for value in inner):
+        return 'the servers stand within "mcpServers": {"mcpServers": {...}}.'
+    return f"there are no servers in it. It takes {FORMS}."
+
+
+def input_ids(layout: Layout) -> dict[str, dict[str, object]]:
+    """Return VS Code's inputs by id, each as it stands in the file."""
+    found: dict[str, dict[str, object]] = {}
+    for node in layout.inputs:
+        row = relaxed_json.plain(node)
+        if isinstance(row.get("id"), str):
+            found[row["id"]] = row
+    return found
+
+
+def is_reserved(name: str) -> bool:
+    """Whether paths that begin with this name mean something else."""
+    return name.lower() in config_keys.RESERVED

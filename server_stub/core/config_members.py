@@ -1,0 +1,288 @@
+"""Members of a configuration file: one entry of `mcpServers` in, one `Member` out. Pure; findings go to the notes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from server_stub.core import config_keys
+from server_stub.core.access import origin_of
+from server_stub.core.config_keys import PLACES
+from server_stub.core.config_layout import Listed
+from server_stub.core.config_objects import Given, Notes, Reader
+from server_stub.core.relaxed_json import Entry, Object
+from server_stub.core.roster import Care, Command, Manners, Member, Remote, RemoteWire
+
+Keys = Mapping[str, Given]
+NAME_LIMIT = 128
+
+
+class Inherited(NamedTuple):
+    """What the head gives to every server."""
+
+    options: Keys = {}
+    global_tokens: tuple[str, ...] = ()
+    """Tokens of a head of version 1: they count besides a server's own."""
+    allow: tuple[str, ...] | None = None
+    block: tuple[str, ...] = ()
+
+
+def read_member(listed: Listed, reader: Reader, own: Mapping[str, str], inherited: Inherited) -> Member:
+    """Return the server. `own`: the variables of its own `.env` files. A member that cannot work has `invalid` set."""
+    notes, name = reader.notes, listed.entry.name
+    before = len(notes.findings)
+    _check_name(listed, notes)
+    reader = reader._replace(is_off=_is_off(listed.entry))
+    keys = _keys(listed, reader)
+    options = dict(inherited.options)
+    if "options" in keys:
+        given = keys["options"]
+        options |= reader.read(given.value, PLACES["options"], given.path)
+    options |= {key: given for key, given in keys.items() if key in _OPTION_NAMES}
+    what: Command | Remote = Command()
+    if isinstance(listed.entry.node.value, Object):
+        what = _what(keys, options, own, _Judge(listed, reader))
+    manners = _manners(keys, options, inherited, reader)
+    wrong = next((f for f in notes.findings[before:] if f.severity == "error" and f.member == name), None)
+    invalid = None if wrong is None else f"{wrong.key}: {wrong.text}"
+    return Member(name, what, manners, not reader.is_off, invalid)
+
+
+_OPTION_NAMES = frozenset(key.name for key in PLACES["options"].keys)
+
+
+class _Judge(NamedTuple):
+    """Notes what is wrong with one server as a whole."""
+
+    listed: Listed
+    reader: Reader
+
+    def error(self, text: str, given: Given | None = None) -> None:
+        line = self.listed.entry.line if given is None else given.entry.line
+        path = self.listed.path if given is None else given.path
+        self.reader.notes.error(line, path, text, self.listed.entry.name)
+
+
+def _check_name(listed: Listed, notes: Notes) -> None:
+    name, line = listed.entry.name, listed.entry.line
+    wrong = ""
+    if not name.strip():
+        wrong = "the name of a server is empty."
+    elif re.search(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", name):
+        wrong = "control characters may not stand in a name."
+    elif "/" in name or "\\" in name or name in (".", ".."):
+        wrong = "a name is a part of a path: it has no / and no \\, and is not . or .. itself."
+    elif len(name) > NAME_LIMIT:
+        wrong = f"a name has at most {NAME_LIMIT} characters."
+    elif name != name.strip():
+        wrong = "a name does not begin or end with a space."
+    if wrong:
+        notes.error(line, listed.path, wrong, name)
+    elif name.lower() in config_keys.RESERVED:
+        text = f"/{name} means something else here: this server is reached under /servers/{name}/ only."
+        notes.warning(line, listed.path, text, name)
+
+
+def _is_off(entry: Entry) -> bool:
+    if not isinstance(entry.node.value, Object):
+        return False
+    disabled, enabled = entry.node.value.last("disabled"), entry.node.value.last("enabled")
+    return (disabled is not None and disabled.node.value is True) or (
+        enabled is not None and enabled.node.value is False
+    )
+
+
+def _keys(listed: Listed, reader: Reader) -> dict[str, Given]:
+    """Return what the keys of a server say; in files of version 1 half of them stand in `config`."""
+    keys = reader.read(listed.entry.node, PLACES[listed.place], listed.path)
+    if "config" in keys:
+        inner = keys.pop("config")
+        keys |= reader.read(inner.value, PLACES["config"], inner.path)
+    if "disabled" in keys and "enabled" in keys and keys["disabled"].value == keys["enabled"].value:
+        _Judge(listed, reader).error("disabled and enabled contradict each other. Keep one.", keys["enabled"])
+    return keys
+
+
+# --- A command, or a remote server -----------------------------------------------------------------------------------
+
+
+def _what(keys: Keys, options: Keys, own: Mapping[str, str], judge: _Judge) -> Command | Remote:
+    local, remote = _first(keys, "command", "shell"), keys.get("url")
+    if local is not None and local.value is False:
+        local = keys.get("command")
+    wire = keys["type"].value if "type" in keys else None
+    if local is not None and remote is not None:
+        judge.error(f"{local.entry.name} and {remote.entry.name} cannot both be. Keep one.", remote)
+    elif local is not None and wire not in (None, "stdio"):
+        judge.error(f"a {wire} server has a url. Leave {keys['type'].entry.name} out for a command.", keys["type"])
+    elif remote is not None and wire == "stdio":
+        judge.error("a stdio server has a command, not a url.", keys["type"])
+    elif local is not None:
+        return _command(keys, options, own, judge)
+    elif remote is not None:
+        return _remote(keys, remote, judge)
+    elif not _noted(judge, "command", "shell", "url", "serverUrl", "httpUrl", "config"):
+        judge.error(f"there is neither a command nor a url.{_meant(judge)}")
+    return Command()
+
+
+def _first(keys: Keys, *names: str) -> Given | None:
+    return next((keys[name] for name in names if name in keys), None)
+
+
+def _noted(judge: _Judge, *names: str) -> bool:
+    """Whether one of these keys is there, and was found wrong already."""
+    entries = judge.listed.entry.node.value
+    return any(entry.name in names for entry in entries)
+
+
+def _meant(judge: _Judge) -> str:
+    entries: Object = judge.listed.entry.node.value
+    for entry in entries:
+        near = config_keys.nearest(entry.name, PLACES["member"])
+        if near in ("command", "url", "shell") and entry.name != near:
+            return f" Did you mean {near} where {entry.name} stands (line {entry.line})?"
+    return ' Write "command": "npx", "args": [...], or "url": "https://...".'
+
+
+def _command(keys: Keys, options: Keys, own: Mapping[str, str], judge: _Judge) -> Command:
+    for name in ("headers",):
+        if name in keys:
+            judge.error("a command has no headers: those are for a url.", keys[name])
+    notes = judge.reader.notes
+    env = dict(own)
+    env |= dict(keys["env"].value) if "env" in keys else {}
+    for variable, value in env.items():
+        notes.keep_secret(variable, value)
+    words, line = _words(keys, judge)
+    cwd = keys["cwd"].value if "cwd" in keys else None
+    passes = bool(options["passEnvironment"].value) if "passEnvironment" in options else False
+    return Command(words, line, tuple(sorted(env.items())), cwd, passes)
+
+
+def _words(keys: Keys, judge: _Judge) -> tuple[tuple[str, ...], str | None]:
+    """Return the words of a command, or the line for the shell."""
+    command = keys["command"].value if "command" in keys else ()
+    arguments = keys["args"].value if "args" in keys else ()
+    shell = keys["shell"].value if "shell" in keys else False
+    if shell is False:
+        return (*command, *arguments), None
+    if arguments:
+        judge.error("with shell, the arguments stand in the line itself.", keys["args"])
+    if shell is True:
+        if len(command) != 1:
+            judge.error('with "shell": true, command is the whole line, as text.', keys["shell"])
+        return (), command[0] if command else None
+    if command:
+        judge.error('command and shell are both there. Keep one, or write "shell": true.', keys["shell"])
+    return (), shell
+
+
+_WIRES: dict[str, RemoteWire] = {"http": "http", "https": "http", "ws": "ws", "wss": "ws"}
+
+
+def _remote(keys: Keys, remote: Given, judge: _Judge) -> Remote:
+    for name in ("args", "env", "cwd"):
+        if name in keys and keys[name].value:
+            judge.error(f"a server with a url has no {name}: somebody else starts it.", keys[name])
+    headers = keys["headers"].value if "headers" in keys else ()
+    for name, value in headers:
+        judge.reader.notes.keep_secret(name, value)
+        judge.reader.notes.keep_secret("token", value.rpartition(" ")[2])
+    url = remote.value.strip()
+    wire: RemoteWire = "http" if remote.entry.name == "httpUrl" else "auto"
+    wire = keys["type"].value if "type" in keys else wire
+    try:
+        parts = urlsplit(url)
+        fits = bool(parts.hostname) and (parts.port is None or parts.port > 0) and not re.search(r"\s", url)
+    except ValueError:
+        parts, fits = urlsplit(""), False
+    if parts.scheme.lower() not in _WIRES or not fits:
+        judge.error("this is no address. Write for example https://mcp.example.com/mcp", remote)
+        return Remote("")
+    if parts.password:
+        judge.reader.notes.keep_secret("password", parts.password)
+    if _WIRES[parts.scheme.lower()] == "ws":
+        if wire not in ("auto", "ws"):
+            judge.error(f"a {wire} server has an address with http:// or https://, not {parts.scheme}://.", remote)
+        wire = "ws"
+    return Remote(url, wire, headers)
+
+
+# --- Manners ---------------------------------------------------------------------------------------------------------
+
+
+def _manners(keys: Keys, options: Keys, inherited: Inherited, reader: Reader) -> Manners:
+    own_options = {key: given for key, given in options.items() if given is not inherited.options.get(key)}
+    tokens = own_options["authTokens"].value if "authTokens" in own_options else None
+    for token in tokens or ():
+        reader.notes.keep_secret("token", token)
+    if tokens is not None:
+        tokens = tuple(dict.fromkeys((*tokens, *inherited.global_tokens)))
+    allow, block = inherited.allow, inherited.block
+    if "toolFilter" in own_options:
+        allow, block = read_filter(own_options["toolFilter"], reader)
+    block += keys["disabledTools"].value if "disabledTools" in keys else ()
+    cors = read_origins(own_options.get("cors"), reader)
+    plain = Manners()
+
+    def of(name: str, default: Any) -> Any:
+        return options[name].value if name in options else default
+
+    return Manners(
+        log=of("logEnabled", plain.log),
+        panic_if_invalid=of("panicIfInvalid", plain.panic_if_invalid),
+        tokens=tokens,
+        allow=allow,
+        block=tuple(dict.fromkeys(block)),
+        names=of("normalizeNames", plain.names),
+        cors_origins=cors,
+        share=of("share", plain.share),
+        start=of("start", plain.start),
+        care=_care(of),
+    )
+
+
+def _care(of: Any) -> Care:
+    plain = Care()
+    return Care(
+        initialize=of("initializeTimeout", plain.initialize),
+        ping_every=of("pingInterval", plain.ping_every),
+        ping_failures=of("pingFailures", plain.ping_failures),
+        restarts=of("maxRestarts", plain.restarts),
+        window=of("restartWindow", plain.window),
+        idle=of("idleTimeout", plain.idle),
+        memory=of("memoryLimit", plain.memory),
+    )
+
+
+def read_filter(given: Given, reader: Reader) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
+    """Return what a `toolFilter` allows (None: all) and blocks."""
+    keys = reader.read(given.value, PLACES["toolFilter"], given.path)
+    mode = keys["mode"].value if "mode" in keys else None
+    names = keys["list"].value if "list" in keys else ()
+    if mode is None and names:
+        reader.notes.error(given.entry.line, given.path, 'mode is missing: "allow" or "block".', reader.member)
+    if mode == "allow":
+        return names, ()
+    return None, names
+
+
+def read_origins(given: Given | None, reader: Reader) -> tuple[str, ...] | None:
+    """Return the origins of a `cors`; None where it says nothing."""
+    if given is None:
+        return None
+    keys = reader.read(given.value, PLACES["cors"], given.path)
+    if "origins" not in keys:
+        return None
+    origins: list[str] = []
+    for origin in keys["origins"].value:
+        spelled = "*" if origin.strip() == "*" else origin_of(origin.strip())
+        if spelled is None:
+            text = f"{origin[:80]!r} is no origin. Write for example https://app.example.com (no path)."
+            reader.notes.error(keys["origins"].entry.line, keys["origins"].path, text, reader.member)
+        else:
+            origins.append(spelled)
+    return tuple(origins)

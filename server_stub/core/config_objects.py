@@ -1,0 +1,153 @@
+"""Objects of a configuration file, read by the table of keys: values out, findings noted. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from mcp_remote_py.core.secret_places import is_secret_name
+from server_stub.core import config_keys, config_kinds
+from server_stub.core.config_keys import Key, Place
+from server_stub.core.config_kinds import Unfit
+from server_stub.core.expansion import expand
+from server_stub.core.relaxed_json import Entry, Node, Object
+from server_stub.core.roster import Finding, Severity
+
+_INNOCENT = frozenset(
+    ("production", "development", "staging", "localhost", "warning", "verbose", "disabled", "enabled", "default")
+)
+_SHORTEST = 4
+
+
+class Given(NamedTuple):
+    """What a key of the file says."""
+
+    value: Any
+    entry: Entry
+    path: str
+
+
+class Notes:
+    """What is found while a file is read: findings, secrets, and the names of the variables it asks for."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.findings: list[Finding] = []
+        self.secrets: dict[str, None] = {}
+        self.wanted: dict[str, None] = {}
+
+    def error(self, line: int | None, key: str, text: str, member: str | None = None) -> None:
+        """Note that something cannot work."""
+        self._note("error", line, key, text, member)
+
+    def warning(self, line: int | None, key: str, text: str, member: str | None = None) -> None:
+        """Note that something is worth a word."""
+        self._note("warning", line, key, text, member)
+
+    def _note(self, severity: Severity, line: int | None, key: str, text: str, member: str | None) -> None:
+        self.findings.append(Finding(severity, self.file, line, key, text, member))
+
+    def keep_secret(self, name: str, value: str) -> None:
+        """Learn a value that may never be shown, unless it is so short or usual that it is no secret."""
+        usual = not is_secret_name(name) and (value.lower() in _INNOCENT or len(value) < _SHORTEST + 2)
+        if len(value) >= _SHORTEST and not usual:
+            self.secrets[value] = None
+
+
+class Reader(NamedTuple):
+    """Reads the objects of one server, or of the head (`member` is None)."""
+
+    notes: Notes
+    variables: Mapping[str, str]
+    """For `${VAR}`."""
+    secret_variables: frozenset[str] = frozenset()
+    """The names of those that came from `.env` files."""
+    member: str | None = None
+    is_off: bool = False
+    """A server that is disabled: a variable that is not set harms nobody."""
+
+    def read(self, node: Node, place: Place, path: str) -> dict[str, Given]:
+        """Return what the keys of an object say, by the name of the key. What is wrong is noted and left out."""
+        if not isinstance(node.value, Object):
+            self.notes.error(node.line, path, f"this is {config_kinds.shape(node)}. It takes an object.", self.member)
+            return {}
+        known = config_keys.known(place)
+        found: dict[str, Given] = {}
+        seen: dict[str, Entry] = {}
+        for entry in node.value:
+            key = known.get(entry.name)
+            where = f"{path}.{entry.name}"
+            if key is None:
+                self._unknown(entry, place, where)
+                continue
+            before = seen.setdefault(key.name, entry)
+            if before is not entry:
+                self.notes.error(entry.line, where, twice(before, entry), self.member)
+                continue
+            given = self._given(key, entry, where)
+            if given is not None:
+                found[key.name] = given
+        return found
+
+    def _given(self, key: Key, entry: Entry, where: str) -> Given | None:
+        node: Node | None = entry.node
+        if key.kind not in (config_kinds.OBJECT, config_kinds.OBJECTS):
+            node = self.expanded(entry.node, where)
+        if node is None:
+            return None
+        try:
+            return Given(key.kind.read(node), entry, where)
+        except Unfit as error:
+            line = error.node.line if error.node is not None else entry.line
+            self.notes.error(line, where, str(error), self.member)
+            return None
+
+    def _unknown(self, entry: Entry, place: Place, where: str) -> None:
+        if entry.name in place.ignored or config_keys.is_remark(entry.name):
+            return
+        near = config_keys.nearest(entry.name, place)
+        if near is not None:
+            self.notes.error(entry.line, where, f"there is no such key. Did you mean {near}?", self.member)
+        else:
+            self.notes.warning(entry.line, where, "this key is not known here, and does nothing.", self.member)
+
+    def expanded(self, node: Node, where: str) -> Node | None:
+        """Return the node with its variables filled in. None: one is not set, which is noted."""
+        if isinstance(node.value, str):
+            return self._text(node, where)
+        if isinstance(node.value, list):
+            items = [self.expanded(item, where) for item in node.value]
+            return None if None in items else node._replace(value=items)
+        if isinstance(node.value, Object):
+            entries = [(entry, self.expanded(entry.node, f"{where}.{entry.name}")) for entry in node.value]
+            if any(inner is None for _, inner in entries):
+                return None
+            return node._replace(value=Object(entry._replace(node=inner) for entry, inner in entries if inner))
+        return node
+
+    def _text(self, node: Node, where: str) -> Node | None:
+        result = expand(node.value, self.variables)
+        self.notes.wanted.update(dict.fromkeys(result.wanted))
+        for name, value in result.used:
+            if name in self.secret_variables or is_secret_name(name):
+                self.notes.keep_secret(name, value)
+        for missing in result.missing:
+            note = self.notes.warning if self.is_off and missing.name else self.notes.error
+            more = f" {SET_IT}" if missing.name else ""
+            note(node.line, where, f"{missing.reason}{more}", self.member)
+        return None if result.missing else node._replace(value=result.text)
+
+
+SET_IT = "`mcp-remote-server setup-env` asks for it; `${NAME:-text}` gives a default."
+
+
+def twice(before: Entry, entry: Entry) -> str:
+    """Return what to say of a key that stands twice in an object."""
+    spelled = "" if before.name == entry.name else f" as {before.name}"
+    return f"this stands here twice, first{spelled} in line {before.line}. Keep one of them."
+
+
+def doubles(entries: Iterable[Entry]) -> list[tuple[Entry, Entry]]:
+    """Return (first, later) for every name that stands more than once."""
+    first: dict[str, Entry] = {}
+    return [(first[entry.name], entry) for entry in entries if first.setdefault(entry.name, entry) is not entry]

@@ -1,0 +1,107 @@
+"""Expansion: `${VAR}` in the values of a configuration file. Pure: the variables are given.
+
+    ${VAR}, ${env:VAR}                the variable
+    ${VAR:-text}, ${env:VAR:-text}    the text (which is expanded, too) where the variable is not set, or is empty
+    ${input:ID}                       an input of VS Code: the variable of that name
+    $${                               the two characters ${
+
+All else stays as it is: `$VAR` is for a shell to expand. What a variable holds is not expanded again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+_FORM = re.compile(r"(?:(?:env:)?([A-Za-z_]\w*)|input:([\w.\-]+))(?::-(.*))?", re.DOTALL | re.ASCII)
+_DEEPEST = 10
+
+
+class Missing(NamedTuple):
+    """Something in a text that cannot be expanded."""
+
+    name: str
+    """The variable that is not set; empty where the text itself is wrong."""
+    reason: str
+    """For people. Never what a variable holds."""
+    is_input: bool = False
+
+
+class Expanded(NamedTuple):
+    """A text with its variables filled in. What is missing became nothing."""
+
+    text: str
+    used: tuple[tuple[str, str], ...] = ()
+    """The variables that were put in, with their values, which may be secrets."""
+    missing: tuple[Missing, ...] = ()
+    wanted: tuple[str, ...] = ()
+    """The names of all variables that the text asks for."""
+
+
+def expand(text: str, variables: Mapping[str, str], depth: int = 0) -> Expanded:
+    """Fill in the variables of a text."""
+    if "${" not in text:
+        return Expanded(text)
+    parts: list[str] = []
+    found = Expanded("")
+    at = 0
+    while True:
+        start = text.find("${", at)
+        if start < 0:
+            parts.append(text[at:])
+            return found._replace(text="".join(parts))
+        if start > at and text[start - 1] == "$":
+            parts.append(text[at : start - 1] + "${")
+            at = start + 2
+            continue
+        parts.append(text[at:start])
+        end = _end(text, start + 2)
+        if end is None:
+            piece = Expanded("", (), (Missing("", "${ has no } behind it. Write $${ for the characters ${."),))
+            end = len(text) - 1
+        else:
+            piece = _one(text[start + 2 : end], variables, depth)
+        parts.append(piece.text)
+        found = Expanded("", found.used + piece.used, found.missing + piece.missing, found.wanted + piece.wanted)
+        at = end + 1
+
+
+def _end(text: str, at: int) -> int | None:
+    """Return where the brace closes that was opened before `at`."""
+    open_braces = 1
+    while at < len(text):
+        if text[at] == "}":
+            open_braces -= 1
+            if not open_braces:
+                return at
+        elif text.startswith("${", at):
+            open_braces += 1
+            at += 1
+        at += 1
+    return None
+
+
+def _one(inside: str, variables: Mapping[str, str], depth: int) -> Expanded:
+    form = _FORM.fullmatch(inside)
+    if form is None or depth > _DEEPEST:
+        return Expanded("", (), (Missing("", f"${{{inside[:40]}}} is no variable. Write $${{ for the characters ${{."),))
+    name, default = form[1] or form[2], form[3]
+    value = variables.get(name)
+    if default is not None and not value:
+        otherwise = expand(default, variables, depth + 1)
+        return otherwise._replace(wanted=(name, *otherwise.wanted))
+    if value is None:
+        return Expanded("", (), (_missing(name, is_input=form[2] is not None),), (name,))
+    return Expanded(value, ((name, value),), (), (name,))
+
+
+_OF_EDITORS = frozenset({"workspaceFolder", "workspaceRoot", "userHome", "workspaceFolderBasename", "cwd", "file"})
+
+
+def _missing(name: str, *, is_input: bool) -> Missing:
+    if is_input:
+        return Missing(name, f"the input {name} is not known. Its value is read from a variable {name}.", is_input=True)
+    if name in _OF_EDITORS:
+        return Missing(name, f"${{{name}}} is known to an editor only. Write the folder itself.")
+    return Missing(name, f"the variable {name} is not set.")

@@ -1,0 +1,165 @@
+"""The front of many members: finds out whom a request is for, and hands it to that member's endpoints.
+
+aiohttp's router may not change once it runs, and members come and go; so there is one route for everything, and
+`core/addressing` says what a request means. What is asked of whom is decided there and in the guards, not here.
+"""
+
+from __future__ import annotations
+
+import urllib.parse
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from mcp_remote_py.core.errors import BackendDown
+from mcp_remote_py.core.message import encode
+from server_stub.core.access import Doors, credential_of
+from server_stub.core.addressing import Address, Naming, Place, address
+from server_stub.core.admission import reject_fault
+from server_stub.core.vitals import State, Vitals
+from server_stub.doorkeeper import Doorkeeper
+from server_stub.endpoints.ops import Ops
+from server_stub.endpoints.replies import json_reply, rejected
+from server_stub.guards import request_key
+from server_stub.guards.site import Site
+
+_ADDRESS = request_key("address")
+_TABLE_OF = {"": "sse"}
+"""`/{name}/` speaks what /sse speaks: Streamable HTTP, and HTTP+SSE to a GET without a session."""
+
+
+class Desk(Protocol):
+    """What the front must know of a member, or of the merged server."""
+
+    @property
+    def doors(self) -> Doors: ...
+
+    @property
+    def doorkeeper(self) -> Doorkeeper: ...
+
+    @property
+    def table(self) -> Mapping[str, Mapping[str, Handler]] | None:
+        """Its endpoints by tail and method; None while it has none, because it may not run."""
+        ...
+
+    def vitals(self) -> Vitals: ...
+
+
+class Directory(Protocol):
+    """Who is there, at this moment."""
+
+    @property
+    def naming(self) -> Naming: ...
+
+    @property
+    def names(self) -> tuple[str, ...]: ...
+
+    @property
+    def merged(self) -> Desk | None: ...
+
+    def desk(self, name: str) -> Desk: ...
+
+    doors: Doors
+    doorkeeper: Doorkeeper
+
+
+class Front:
+    """See the module's text. `operators` answers what operators ask, or returns None where it is no such question."""
+
+    def __init__(
+        self,
+        directory: Directory,
+        ops: Ops,
+        operators: Callable[[web.Request, str], Awaitable[web.StreamResponse | None]],
+    ) -> None:
+        self._directory = directory
+        self._probes: dict[str, Handler] = {"health": ops.health, "readyz": ops.ready}
+        self._operators = operators
+
+    # --- for the guards ----------------------------------------------------------------------------------------------
+
+    def find(self, request: web.Request) -> Site:
+        """Return the site of a request, and note its address."""
+        directory = self._directory
+        sockname = request.transport.get_extra_info("sockname") if request.transport is not None else None
+        port = sockname[1] if isinstance(sockname, tuple) else None
+        path = request.rel_url.raw_path
+        found = address(request.headers.get("Host"), path, port, directory.naming, directory.names)
+        request[_ADDRESS] = found
+        if found.place in (Place.PROBE, Place.OPERATOR):
+            return Site(directory.doors, directory.doorkeeper, any_host=True, asks=False)
+        desk = self._desk(found)
+        if desk is None:
+            return Site(directory.doors, directory.doorkeeper, failure=404)
+        if found.tail == "health":
+            return Site(desk.doors, desk.doorkeeper, any_host=True, asks=False)
+        methods = None if desk.table is None else self._methods(desk, found)
+        failure = 405 if methods is not None and request.method not in methods else None
+        return Site(desk.doors, desk.doorkeeper, late=found.tail == "ws", failure=failure)
+
+    def _desk(self, found: Address) -> Desk | None:
+        if found.place is Place.MERGED:
+            return self._directory.merged
+        return self._directory.desk(found.member) if found.place is Place.MEMBER and found.member is not None else None
+
+    @staticmethod
+    def _methods(desk: Desk, found: Address) -> Mapping[str, Handler]:
+        return (desk.table or {}).get(_TABLE_OF.get(found.tail, found.tail), {})
+
+    # --- the one route -----------------------------------------------------------------------------------------------
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Answer a request that has passed the guards."""
+        found: Address = request[_ADDRESS]
+        if found.place is Place.PROBE:
+            return await self._probe(request, self._probes[found.tail])
+        if found.place is Place.OPERATOR:
+            return await self._operators(request, request.path) or self._nothing(request)
+        desk = self._desk(found)
+        if desk is None:
+            return self._nothing(request)
+        if found.tail == "health":
+            return await self._probe(request, lambda _: _health(found.member, desk))
+        if desk.table is None:
+            return _down(found.member, desk)
+        methods = self._methods(desk, found)
+        handler = methods.get(request.method)
+        if handler is None:
+            return json_reply(405, encode({"error": "Method Not Allowed"}), {"Allow": ",".join(sorted(methods))})
+        return await handler(request)
+
+    @staticmethod
+    async def _probe(
+        request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        if request.method not in ("GET", "HEAD"):
+            return json_reply(405, encode({"error": "Method Not Allowed"}), {"Allow": "GET,HEAD"})
+        return await handler(request)
+
+    def _nothing(self, request: web.Request) -> web.StreamResponse:
+        """Return the 404. Which servers there are is told to those who may use the server."""
+        keeper = self._directory.doorkeeper
+        credential = credential_of(request.headers.get("Authorization"), request.headers.get("X-API-Key"))
+        is_known = not keeper.is_on or (credential is not None and keeper.principal(credential) is not None)
+        servers = {"servers": list(self._directory.names)} if is_known else {}
+        return json_reply(404, encode({"error": "Not found", **servers}))
+
+    def messages(self, request: web.Request) -> str:
+        """Return the path to which the SSE client of this request is to post."""
+        found: Address = request[_ADDRESS]
+        by_path = urllib.parse.urlsplit(self._directory.doors.public_url or "").path.rstrip("/") if found.prefix else ""
+        return f"{by_path}{found.prefix}/messages"
+
+
+async def _health(name: str | None, desk: Desk) -> web.StreamResponse:
+    state = desk.vitals().state
+    status = "unhealthy" if desk.table is None or state in (State.FAILED, State.COOLING) else "healthy"
+    return json_reply(200 if status == "healthy" else 503, encode({"status": status, "server": name}))
+
+
+def _down(name: str | None, desk: Desk) -> web.StreamResponse:
+    why = desk.vitals().why or "it is not running"
+    fault = BackendDown(f"The server {name} does not run: {why}", may_have_run=False)
+    return rejected(reject_fault(503, fault, retry_after=30))

@@ -1,0 +1,151 @@
+"""Assembly of a server with many backends: a configuration in, one aiohttp application out; and running it.
+
+What is watched here is the file: it is read again when it changes and on SIGHUP, and `hosting` performs the difference.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+from aiohttp import web
+
+from mcp_remote_py.core.errors import ConfigError, Fault
+from mcp_remote_py.core.redact import Redactor
+from server_stub.app import guarded
+from server_stub.core.roster import Roster
+from server_stub.endpoints.operators import Operators
+from server_stub.endpoints.ops import Ops
+from server_stub.front import Front
+from server_stub.hosting import Hosted, check_roster
+from server_stub.resources import Resources
+from server_stub.running import Conduct, Sockets, run_application
+from server_stub.settings import Hosting, ServeSettings
+from server_stub.watching import changes
+
+logger = logging.getLogger(__name__)
+
+ReadRoster = Callable[[], Roster]
+PATHS = ("/{name}/mcp", "/{name}/sse", "/{name}/ws", "/health", "/readyz")
+
+
+class HostedServer:
+    """One running server with many members. `read` reads the configuration anew; it blocks, and runs in a thread."""
+
+    def __init__(
+        self, settings: ServeSettings, hosting: Hosting, roster: Roster, read: ReadRoster, redactor: Redactor
+    ) -> None:
+        check_roster(settings, hosting, roster)
+        self._settings = settings
+        self._hosting = hosting
+        self._read = read
+        self._redactor = redactor
+        self._hosted = Hosted(settings, hosting, roster)
+        self._sockets: Sockets | None = None
+        self._reloading = asyncio.Lock()
+        self._wanted = asyncio.Event()
+        self._failed = asyncio.Event()
+        self._trouble: ConfigError | None = None
+        self._resources = Resources(self._hosted.children, limits=self._memory_limits, over=self._end_child)
+        operators = Operators(self._hosted, hosting.admin_tokens, self._resources, redactor.scrub)
+        ops = Ops(settings.service_name, lambda: self._hosted.stopping, self._state)
+        self._front = Front(self._hosted, ops, operators.handle)
+        self.app = guarded(settings, self._front.find, PATHS)
+        self.app.router.add_route("*", "/{path:.*}", self._front.handle)
+        self.app.cleanup_ctx.append(self._alive)
+
+    async def run(self, ready: Callable[[str], None] | None) -> None:
+        """Serve until a signal. Raises `ConfigError`."""
+        conduct = Conduct(self._stop, self._hosted.hurry, self._wanted.set, self._begin, self._failed)
+        await run_application(self.app, self._settings, conduct, ready)
+        if self._trouble is not None:
+            raise self._trouble
+
+    async def _alive(self, _app: web.Application) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            background = await stack.enter_async_context(asyncio.TaskGroup())
+            await stack.enter_async_context(self._hosted.alive(self._front.messages))
+            tasks = [
+                background.create_task(self._watch()),
+                background.create_task(self._reload_when_wanted()),
+                background.create_task(self._resources.run()),
+            ]
+            yield
+            for task in tasks:
+                task.cancel()
+
+    async def _begin(self, sockets: Sockets) -> None:
+        """Open the ports of members, and try those that may not fail. Raises `ConfigError`."""
+        self._sockets = sockets
+        wrong = await sockets.keep(self._hosted.ports)
+        if wrong:
+            raise ConfigError("--port-per-server: " + "; ".join(wrong) + ". Choose another first port.")
+        for hosted in self._hosted.members():
+            if hosted.may_run and hosted.member.manners.panic_if_invalid:
+                try:
+                    await hosted.tools()
+                except Fault as fault:
+                    raise ConfigError(f"{hosted.member.name}: {fault} (panicIfInvalid is set)") from None
+
+    async def _stop(self) -> None:
+        await self._hosted.stop()
+
+    # --- what operators see ------------------------------------------------------------------------------------------
+
+    def _state(self) -> dict[str, Any]:
+        findings = [_public(finding_text) for finding_text in map(str, self._hosted.roster.findings)]
+        return {
+            "config": self._hosted.roster.digest,
+            "warnings": [self._redactor.scrub(text) for text in (*map(_public, self._hosted.warnings), *findings)],
+        }
+
+    def _memory_limits(self) -> dict[str, int]:
+        found = {hosted.member.name: hosted.member.manners.care.memory for hosted in self._hosted.members()}
+        return {name: limit for name, limit in found.items() if limit is not None}
+
+    def _end_child(self, name: str, pid: int, resident: int) -> None:
+        hosted = self._hosted.find(name)
+        if hosted is not None:
+            hosted.end_child(pid, f"it uses {resident / 1e6:.0f} MB of memory, more than its limit allows")
+
+    # --- reading the file again --------------------------------------------------------------------------------------
+
+    async def _watch(self) -> None:
+        async for _ in changes(lambda: self._hosted.roster.sources):
+            await self._reload(is_order=False)
+
+    async def _reload_when_wanted(self) -> None:
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            await self._reload(is_order=True)
+
+    async def _reload(self, *, is_order: bool) -> None:
+        """Read the file and perform what changed. One that cannot be used changes nothing."""
+        async with self._reloading:
+            try:
+                roster = await asyncio.to_thread(self._read)
+                if roster.digest == self._hosted.roster.digest and not is_order:
+                    self._hosted.warnings = ()  # it was mended by taking the change back
+                    return
+                for secret in roster.secrets:
+                    self._redactor.add(secret)
+                self._hosted.apply(roster)
+            except ConfigError as error:
+                self._hosted.warnings = (str(error),)
+                logger.error("the configuration as it is now cannot be used, the one before stays: %s", error)
+                return
+            for finding in roster.findings:
+                logger.log(logging.ERROR if finding.severity == "error" else logging.WARNING, "%s", finding)
+            if self._sockets is not None:
+                for text in await self._sockets.keep(self._hosted.ports):
+                    logger.error("--port-per-server: %s", text)
+
+
+def _public(text: str) -> str:
+    """Return a warning without the folders of our file, for whoever may ask."""
+    return text.replace(os.getcwd() + os.sep, "")

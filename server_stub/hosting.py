@@ -1,0 +1,340 @@
+"""Hosting: the members of a file behind one front; starts, replaces and stops them. Performs plans, makes none.
+
+Each member is what a whole server was: its own sessions, doors and tokens, and a supervisor of its children. A member
+that changed is replaced: the new one takes all new sessions at once, the old one gets its grace for open calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiohttp.typedefs import Handler
+
+from mcp_remote_py.core.errors import ConfigError
+from mcp_remote_py.core.http.origins import is_loopback
+from mcp_remote_py.core.link import Link
+from mcp_remote_py.core.message import Message
+from server_stub.backends import Connect
+from server_stub.backends.group import Group
+from server_stub.backends.process import ProcessLink
+from server_stub.backends.shaped import shaped
+from server_stub.backends.supervised import Supervised
+from server_stub.children import ServerSpec
+from server_stub.core.access import Doors
+from server_stub.core.addressing import Naming, hosts_of
+from server_stub.core.reload import plan
+from server_stub.core.roster import Command, Member, Roster
+from server_stub.core.vitals import State, Vitals
+from server_stub.doorkeeper import Doorkeeper, doorkeeper_of
+from server_stub.endpoints.wires import Wires
+from server_stub.events.memory import MemoryEvents
+from server_stub.fleet import Swept
+from server_stub.logbook import request_line
+from server_stub.sessions import Gateway
+from server_stub.settings import Auth, Hosting, ServeSettings
+
+logger = logging.getLogger(__name__)
+
+Messages = Callable[[Any], str]
+_SHARED_GRACE = 4.0
+"""Children that sessions share are stopped after the sessions: together they must keep to what a stop may take."""
+
+
+class HostedMember:
+    """One member while it is hosted. See `fleet.Hosted` and `front.Desk`, which it is both."""
+
+    def __init__(self, member: Member, settings: ServeSettings, doors: Doors, messages: Messages) -> None:
+        self.member = member
+        tokens = member.manners.tokens
+        auth = settings.auth if tokens is None else Auth(tokens)
+        origins = member.manners.cors_origins
+        self.doors = doors if origins is None else doors._replace(cors_origins=origins)
+        self.doorkeeper = doorkeeper_of(auth)
+        self.unwanted = asyncio.Event()
+        self._why_not = member.invalid if member.enabled else "it is disabled in the configuration"
+        self._supervised = Supervised(
+            member.name,
+            lambda: _link(member, settings),
+            member.manners,
+            invalid=self._why_not,
+            remote=not isinstance(member.what, Command),
+        )
+        self.connect: Connect = shaped(self._supervised.connect, member.manners)
+        timing = settings.timing._replace(grace=min(settings.timing.grace, _SHARED_GRACE))
+        self._gateway = Gateway(self.connect, MemoryEvents(), settings.limits, timing, stateless=settings.stateless)
+        self._gateway.observe = lambda label, method, identifier: request_line(member.name, method, identifier, label)
+        self._grace = timing.grace
+        wires = Wires(self._gateway, settings._replace(doors=self.doors, timing=timing), self.doorkeeper, messages)
+        self._table: Mapping[str, Mapping[str, Handler]] = wires.table
+
+    @property
+    def may_run(self) -> bool:
+        return self._why_not is None
+
+    @property
+    def table(self) -> Mapping[str, Mapping[str, Handler]] | None:
+        return self._table if self.may_run else None
+
+    @property
+    def sessions(self) -> int:
+        return self._gateway.count
+
+    def vitals(self) -> Vitals:
+        if self._why_not is not None:
+            return Vitals(State.STOPPED, why=self._why_not)
+        return self._supervised.vitals()
+
+    async def tools(self) -> Message:
+        return await self._supervised.tools()
+
+    def sweep(self) -> Swept:
+        return Swept(self._gateway.sweep(), self._supervised.sweep())
+
+    async def restart(self) -> None:
+        await self._supervised.restart()
+
+    def end_child(self, pid: int, why: str) -> None:
+        self._supervised.end_child(pid, why)
+
+    def revive(self) -> None:
+        """The configuration was read again: a member that had failed too often may try again."""
+        self._supervised.revive()
+
+    def lets_in(self, principal: str | None, front: Doorkeeper) -> bool:
+        """Whether somebody who was let in by the front may use this member, too."""
+        if self.member.manners.tokens is None or not self.doorkeeper.is_on:
+            return True
+        return front.is_on and self.doorkeeper.knows(principal)
+
+    async def live(self) -> None:
+        """Serve until unwanted, then stop in order."""
+        async with self._supervised, self._gateway:
+            await self.unwanted.wait()
+            await self._gateway.stop(self._grace)
+
+    def hurry(self) -> None:
+        self._gateway.hurry()
+
+
+class Hosted:
+    """All members. An async context manager: leaving it stops them, side by side. See `front.Directory`."""
+
+    def __init__(self, settings: ServeSettings, hosting: Hosting, roster: Roster) -> None:
+        self.roster = roster
+        self.warnings: tuple[str, ...] = ()
+        """What is wrong with the file as it is now, while the one before is in force."""
+        self.stopping = False
+        self.doorkeeper = doorkeeper_of(settings.auth)
+        self._settings = settings
+        self._hosting = hosting
+        self._ports: dict[str, int] = {}
+        self._members: dict[str, HostedMember] = {}
+        self._leaving: set[HostedMember] = set()
+        self._group = asyncio.TaskGroup()
+        self._messages: Messages = lambda _: "/messages"
+        self.naming = Naming(hosting.domain, hosting.host_pattern, merged=hosting.aggregate)
+        self.doors = settings.doors
+        self._merged_group: Group | None = None
+        self.merged: _Merged | None = None
+
+    @asynccontextmanager
+    async def alive(self, messages: Messages) -> AsyncIterator[None]:
+        """Host the members while the block runs. `messages` is the front's."""
+        self._messages = messages
+        if self._hosting.aggregate:
+            name = self.roster.front.name or self._settings.service_name
+            self._merged_group = Group(self._usable_by, name, self.roster.front.version or "1")
+            self.merged = _Merged(self, self._merged_group.connect, self._settings, messages)
+        async with self._group:
+            if self.merged is not None:
+                self._group.create_task(self.merged.live())
+            self._note_names()
+            for member in self.roster.members:
+                self._start(member)
+            try:
+                yield
+            finally:
+                await self.stop()
+
+    # --- for the front -----------------------------------------------------------------------------------------------
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._members)
+
+    def desk(self, name: str) -> HostedMember:
+        return self._members[name]
+
+    # --- for operators -----------------------------------------------------------------------------------------------
+
+    def members(self) -> tuple[HostedMember, ...]:
+        return tuple(self._members.values())
+
+    def find(self, name: str) -> HostedMember | None:
+        return self._members.get(name)
+
+    def children(self) -> dict[str, tuple[int, ...]]:
+        """Return the process ids of every member's children."""
+        found = {name: hosted.vitals().running for name, hosted in self._members.items()}
+        return {name: tuple(one.pid for one in running if one.pid is not None) for name, running in found.items()}
+
+    @property
+    def ports(self) -> dict[int, str]:
+        """The ports of members' own."""
+        return {port: name for name, port in self._ports.items()}
+
+    # --- changes -----------------------------------------------------------------------------------------------------
+
+    def apply(self, roster: Roster) -> None:
+        """Put a new configuration in the place of the present one. Raises `ConfigError` for one that is unsafe."""
+        check_roster(self._settings, self._hosting, roster)
+        change = plan(self.roster, roster)
+        for hosted in self._members.values():
+            hosted.revive()
+        gone = {name: self._members.pop(name) for name in (*change.stop, *change.restart)}
+        self.roster, self.warnings = roster, ()
+        kept = dict(self._members)
+        self._members.clear()
+        for member in roster.members:  # in the order of the file
+            if member.name in kept:
+                self._members[member.name] = kept[member.name]
+        self._note_names([member.name for member in roster.members])
+        for member in roster.members:
+            if member.name not in kept:
+                self._start(member)
+        self._members = {member.name: self._members[member.name] for member in roster.members}
+        for hosted in gone.values():
+            hosted.unwanted.set()
+        if self._merged_group is not None:
+            self._merged_group.changed()
+        logger.info(
+            "the configuration was read again: %d started, %d stopped, %d replaced, %d as before",
+            len(change.start), len(change.stop), len(change.restart), len(change.keep),
+        )  # fmt: skip
+
+    def _note_names(self, names: list[str] | None = None) -> None:
+        names = [member.name for member in self.roster.members] if names is None else names
+        first = self._hosting.port_per_server
+        if first is not None:
+            self._ports = {name: port for name, port in self._ports.items() if name in names}
+            free = (port for port in range(first, 65536) if port not in self._ports.values())
+            for name in names:
+                if name not in self._ports:
+                    self._ports[name] = next(free)
+        self.naming = self.naming._replace(ports=self.ports)
+        base = self._settings.doors
+        self.doors = base._replace(hosts=(*base.hosts, *hosts_of(names, self.naming)))
+        for hosted in self._members.values():
+            hosted.doors = hosted.doors._replace(hosts=self.doors.hosts)
+
+    def _start(self, member: Member) -> None:
+        hosted = HostedMember(member, self._settings, self.doors, self._messages)
+        self._members[member.name] = hosted
+        self._group.create_task(self._live(hosted))
+
+    async def _live(self, hosted: HostedMember) -> None:
+        self._leaving.add(hosted)
+        try:
+            await hosted.live()
+        except Exception:  # a defect of ours in one member must not end the others
+            logger.exception("%s: its part of the server failed", hosted.member.name)
+        finally:
+            self._leaving.discard(hosted)
+
+    def _usable_by(self, principal: str | None) -> dict[str, Connect]:
+        return {
+            name: hosted.connect
+            for name, hosted in self._members.items()
+            if hosted.may_run and hosted.lets_in(principal, self.doorkeeper)
+        }
+
+    # --- the end -----------------------------------------------------------------------------------------------------
+
+    async def stop(self) -> None:
+        """Take no new sessions and stop everything, side by side."""
+        self.stopping = True
+        if self.merged is not None:
+            self.merged.unwanted.set()
+        for hosted in self._leaving:
+            hosted.unwanted.set()
+
+    def hurry(self) -> None:
+        """A second signal came: cut everything short."""
+        if self.merged is not None:
+            self.merged.hurry()
+        for hosted in self._leaving:
+            hosted.hurry()
+
+
+class _Merged:
+    """The merged server: a desk of its own, behind the doors of the front."""
+
+    def __init__(self, hosted: Hosted, connect: Connect, settings: ServeSettings, messages: Messages) -> None:
+        self._hosted = hosted
+        self._grace = min(settings.timing.grace, _SHARED_GRACE)
+        self._gateway = Gateway(connect, MemoryEvents(), settings.limits, settings.timing, stateless=settings.stateless)
+        self.unwanted = asyncio.Event()
+        self.table = Wires(self._gateway, settings, hosted.doorkeeper, messages).table
+
+    @property
+    def doors(self) -> Doors:
+        return self._hosted.doors
+
+    @property
+    def doorkeeper(self) -> Doorkeeper:
+        return self._hosted.doorkeeper
+
+    def vitals(self) -> Vitals:
+        return Vitals(State.READY)
+
+    async def live(self) -> None:
+        async with self._gateway:
+            await self.unwanted.wait()
+            await self._gateway.stop(self._grace)
+
+    def hurry(self) -> None:
+        self._gateway.hurry()
+
+
+def check_roster(settings: ServeSettings, hosting: Hosting, roster: Roster) -> None:
+    """Raise `ConfigError` where this configuration must not be served at all."""
+    for member in roster.members:
+        if member.invalid is not None and member.manners.panic_if_invalid and member.enabled:
+            raise ConfigError(f"{roster.file}: {member.name}: {member.invalid} (panicIfInvalid is set)")
+    open_ones = [
+        member.name
+        for member in roster.members
+        if member.enabled and not (settings.auth.is_on if member.manners.tokens is None else member.manners.tokens)
+    ]
+    is_open = bool(open_ones) or (hosting.aggregate and not settings.auth.is_on)
+    if is_open and not is_loopback(settings.host) and not settings.allow_unauthenticated:
+        who = ", ".join(open_ones) or "the merged server"
+        raise ConfigError(
+            f"--host {settings.host} lets other machines in, and {who} can be used without a token. Set authTokens in "
+            "the file, or --auth-token-env VAR or --auth-token-file FILE; or pass --allow-unauthenticated if everyone "
+            "who can reach this port may use the servers."
+        )
+
+
+def _link(member: Member, settings: ServeSettings) -> Link:
+    what = member.what
+    if isinstance(what, Command):
+        hidden = settings.hosting.hidden_variables if settings.hosting is not None else ()
+        spec = ServerSpec(
+            command=what.words,
+            shell=what.shell,
+            env=what.env,
+            cwd=what.cwd,
+            pass_environment=what.pass_environment,
+            hidden_variables=frozenset(hidden),
+            message_limit=settings.limits.body,
+            member=member.name,
+        )
+        return ProcessLink(spec)
+    from server_stub.backends.remote import remote_link
+
+    return remote_link(what, learn=lambda _: None)

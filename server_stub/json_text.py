@@ -1,0 +1,254 @@
+"""JSON with comments as text: find the members of an object in it, and put one in, replace or take out.
+
+Everything else stays byte for byte: positions come from json-five's tokens, and the text is cut there. No file here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from json5.tokenizer import JSON5Token
+
+_NOTHING = ("WHITESPACE", "LINE_COMMENT", "BLOCK_COMMENT")
+_LINE = 100
+"""A list that fits in a line of so many characters is written in one."""
+
+
+class NotJson(ValueError):
+    """The text is no JSON with comments, or not of the shape that was expected. The text says where, for people."""
+
+
+class Item(NamedTuple):
+    """One member of an object. Positions in the text; `end` is behind its value."""
+
+    name: str
+    start: int
+    value_start: int
+    end: int
+    comma: int | None
+    """Where the comma behind it stands, if there is one."""
+
+
+class Braces(NamedTuple):
+    """An object: the position behind its `{`, that of its `}`, and its members."""
+
+    start: int
+    end: int
+    items: tuple[Item, ...]
+
+    def find(self, name: str) -> Item | None:
+        """Return the member of this name. Raises `NotJson` where there are several."""
+        found = [item for item in self.items if item.name == name]
+        if len(found) > 1:
+            raise NotJson(f"{name!r} is there {len(found)} times; take out what is not meant")
+        return found[0] if found else None
+
+
+def load(text: str) -> Any:
+    """Return what the text says. Raises `NotJson`."""
+    import json5
+
+    try:
+        return json5.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise NotJson(str(error).splitlines()[0] if str(error) else "it is nested too deeply") from None
+
+
+def members(text: str, path: Sequence[str]) -> Braces | None:
+    """Return the object at this path, None where there is none. Raises `NotJson` for a text that is no JSON object."""
+    load(text)  # what it accepts has balanced braces and a comma between two members
+    tokens = _significant(text)
+    at = 0
+    if tokens[0].type != "LBRACE":
+        raise NotJson("the document is no object; it begins with something else than {")
+    for name in path:
+        item = _braces(tokens, at).find(name)
+        if item is None:
+            return None
+        at = next(number for number, token in enumerate(tokens) if token.index == item.value_start)
+        if tokens[at].type != "LBRACE":
+            raise NotJson(f"{name!r} is no object")
+    return _braces(tokens, at)
+
+
+def put(text: str, path: Sequence[str], name: str, value: Any) -> str:
+    """Return the text with this member in the object at `path`: in place of what had its name, else as the last one.
+
+    Missing objects of the path are made. Raises `NotJson`.
+    """
+    if path and members(text, path) is None:
+        *above, last = path
+        text = put(text, above, last, {})
+    braces = members(text, path)
+    if braces is None:  # it was made above
+        raise NotJson(f"{'.'.join(path)} is no object")
+    item = braces.find(name)
+    if item is not None:
+        around = _indent_at(text, item.start) if "\n" in text else None
+        return text[: item.value_start] + _written(text, value, around) + text[item.end :]
+    return _append(text, braces, name, value)
+
+
+def take_out(text: str, path: Sequence[str], name: str) -> str:
+    """Return the text without this member, and without what stands behind it on its line. Raises `NotJson`.
+
+    Comments on lines of their own stay: nobody but their author knows what they belong to.
+    """
+    braces = members(text, path)
+    item = braces.find(name) if braces else None
+    if braces is None or item is None:
+        raise NotJson(f"there is no {name!r}")
+    at = braces.items.index(item)
+    before = braces.items[at - 1] if at else None
+    following = braces.items[at + 1] if at + 1 < len(braces.items) else None
+    start, end = _line_start(text, item.start), (item.end if item.comma is None else item.comma + 1)
+    end = _behind(text, end, following.start if following else braces.end)
+    if start > braces.start and text[end : end + 1] in ("\r", "\n"):
+        end += 2 if text.startswith("\r\n", end) else 1
+    else:
+        start, end = item.start, _skip_blanks(text, end)
+    if item.comma is None and before is not None and before.comma is not None:
+        gap = text[before.comma + 1 : start]
+        kept = gap.rstrip(" \t") if start == item.start and end == braces.end else gap
+        return text[: before.comma] + kept + text[end:]
+    emptied = not (text[braces.start : start] + text[end : braces.end]).strip()
+    if emptied and len(braces.items) == 1:
+        return text[: braces.start] + text[braces.end :]
+    return text[:start] + text[end:]
+
+
+# --- Reading ---------------------------------------------------------------------------------------------------------
+
+
+def _significant(text: str) -> list[JSON5Token]:
+    from json5.tokenizer import tokenize
+
+    return [token for token in tokenize(text) if token.type not in _NOTHING]
+
+
+def _braces(tokens: Sequence[JSON5Token], at: int) -> Braces:
+    """Return the object whose `{` is token number `at`. The tokens are known to be well-formed."""
+    items: list[Item] = []
+    here = at + 1
+    while tokens[here].type != "RBRACE":
+        key, behind = tokens[here], _value_end(tokens, here + 2)
+        comma = tokens[behind].index if tokens[behind].type == "COMMA" else None
+        items.append(Item(_key(key), key.index, tokens[here + 2].index, tokens[behind - 1].end, comma))
+        here = behind + (comma is not None)
+    return Braces(tokens[at].end, tokens[here].index, tuple(items))
+
+
+def _value_end(tokens: Sequence[JSON5Token], at: int) -> int:
+    """Return the number of the `,` or `}` behind the value that begins at token number `at`."""
+    depth = 0
+    while depth or tokens[at].type not in ("COMMA", "RBRACE"):
+        depth += {"LBRACE": 1, "LBRACKET": 1, "RBRACE": -1, "RBRACKET": -1}.get(tokens[at].type or "", 0)
+        at += 1
+    return at
+
+
+def _key(token: JSON5Token) -> str:
+    if token.type in ("DOUBLE_QUOTE_STRING", "SINGLE_QUOTE_STRING"):
+        import json5
+
+        return str(json5.loads(token.value))
+    return token.value
+
+
+# --- Writing ---------------------------------------------------------------------------------------------------------
+
+
+def _append(text: str, braces: Braces, name: str, value: Any) -> str:
+    key = json.dumps(name, ensure_ascii=False)
+    line = "\r\n" if "\r\n" in text else "\n"
+    inside = text[braces.start : braces.end]
+    if not braces.items:
+        outer = _indent_at(text, braces.end if "\n" in inside else braces.start - 1)
+        indent = outer + _unit(text)
+        written = f"{indent}{key}: {_written(text, value, indent)}{line}{outer}"
+        kept = inside.rstrip()
+        return text[: braces.start] + kept + line + written + text[braces.end :]
+    last = braces.items[-1]
+    if "\n" not in inside:
+        at = last.end if last.comma is None else last.comma + 1
+        comma = ", " if last.comma is None else " "
+        return f"{text[:at]}{comma}{key}: {_written(text, value, None)}{',' if last.comma is not None else ''}{text[at:]}"
+    indent = _indent_at(text, last.start)
+    member = f"{line}{indent}{key}: {_written(text, value, indent)}"
+    if last.comma is not None:
+        at = _behind(text, last.comma + 1, braces.end)
+        return f"{text[:at]}{member},{text[at:]}"
+    at = _behind(text, last.end, braces.end)
+    rest = text[at:]
+    if at == braces.end and "\n" not in text[last.end : braces.end]:  # `}` stands on the line of the last member
+        rest = rest if text[last.end : at].strip() else text[last.end : at] + rest
+        at = at if text[last.end : at].strip() else last.end
+    return f"{text[: last.end]},{text[last.end : at]}{member}{rest}"
+
+
+def _written(text: str, value: Any, indent: str | None) -> str:
+    """Return a value as this text would have it. `indent` is that of its line; None: all in one line."""
+    if indent is None:
+        return json.dumps(value, ensure_ascii=False)
+    line = "\r\n" if "\r\n" in text else "\n"
+    return _pretty(value, indent, _unit(text)).replace("\n", line)
+
+
+def _pretty(value: Any, indent: str, unit: str) -> str:
+    inner = indent + unit
+    if isinstance(value, Mapping) and value:
+        pieces = [
+            f"{inner}{json.dumps(key, ensure_ascii=False)}: {_pretty(one, inner, unit)}" for key, one in value.items()
+        ]
+        return "{\n" + ",\n".join(pieces) + f"\n{indent}}}"
+    flat = json.dumps(value, ensure_ascii=False)
+    if isinstance(value, list) and value and len(indent) + len(flat) > _LINE:
+        return "[\n" + ",\n".join(f"{inner}{_pretty(one, inner, unit)}" for one in value) + f"\n{indent}]"
+    return flat
+
+
+def _unit(text: str) -> str:
+    """Return what one level of this text is indented by: what its first indented line begins with."""
+    for line in text.splitlines():
+        blank = line[: len(line) - len(line.lstrip(" \t"))]
+        if blank and line.strip() and not line.strip().startswith(("*", "//", "/*")):
+            return "\t" if blank.startswith("\t") else blank
+    return "  "
+
+
+def _line_start(text: str, at: int) -> int:
+    """Return where the line of `at` begins, if there is nothing but blanks between; else `at`."""
+    begin = text.rfind("\n", 0, at) + 1
+    return begin if not text[begin:at].strip(" \t\ufeff") else at
+
+
+def _indent_at(text: str, at: int) -> str:
+    begin = text.rfind("\n", 0, at) + 1
+    line = text[begin:].split("\n", 1)[0]
+    return line[: len(line) - len(line.lstrip(" \t"))]
+
+
+def _skip_blanks(text: str, at: int) -> int:
+    while text[at : at + 1] in (" ", "\t"):
+        at += 1
+    return at
+
+
+def _behind(text: str, at: int, limit: int) -> int:
+    """Return the place behind blanks and comments that stand at `at` and end on the same line, before `limit`."""
+    while at < limit:
+        ahead = _skip_blanks(text, at)
+        if text.startswith("//", ahead):
+            end = text.find("\n", ahead)
+            end = limit if end < 0 else end
+            return end - 1 if text[end - 1 : end] == "\r" else end
+        if not text.startswith("/*", ahead):
+            return min(ahead, limit) if text[ahead : ahead + 1] in ("\r", "\n") else at
+        end = text.find("*/", ahead) + 2
+        if "\n" in text[ahead:end]:
+            return at
+        at = end
+    return min(at, limit)
