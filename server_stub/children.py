@@ -22,7 +22,7 @@ from mcp_remote_py.core import message as msg
 from mcp_remote_py.core.errors import BackendDown, PeerBroke, TooLarge, as_error
 from mcp_remote_py.core.framing import LineFramer, Oversize
 from mcp_remote_py.core.message import Batch, Invalid, Message
-from server_stub import process_groups
+from server_stub import process_groups, reaper
 from server_stub.core import printout
 
 GRACE = 2.0
@@ -73,10 +73,17 @@ class ServerSpec(NamedTuple):
     """Names of variables that hold our own secrets, besides MCP_AUTH_TOKEN and MCP_REMOTE_SERVER_*."""
     message_limit: int = 64 * 1024 * 1024
     """Bytes of one line of the child's stdout."""
+    member: str | None = None
+    """The name that a configuration file gives it; what it prints then goes to a logger of its own."""
 
     @property
     def name(self) -> str:
         """What to call it in logs and errors: never its arguments, which may hold secrets."""
+        return self.program if self.member is None else self.member
+
+    @property
+    def program(self) -> str:
+        """What is run, for people: its name alone."""
         if self.shell is not None:
             return "shell command"
         return os.path.basename(self.command[0]) if self.command else "nothing"
@@ -100,6 +107,11 @@ def child_environment(spec: ServerSpec, inherited: Mapping[str, str], *, windows
         chosen[name] = value
     chosen.update(spec.env)
     return chosen
+
+
+def _log_of(spec: ServerSpec) -> logging.Logger:
+    """Return where the log lines of a child go: a member of a configuration file has a logger of its own."""
+    return logger if spec.member is None else logging.getLogger(f"server_stub.members.{spec.member}")
 
 
 class _Pipes(asyncio.subprocess.SubprocessStreamProtocol):
@@ -147,6 +159,7 @@ class Child:
             raise RuntimeError("a child without pipes")
         self.pid = transport.get_pid()
         self._spec = spec
+        self._logger = _log_of(spec)
         self._transport = transport
         self._exited = pipes.exited
         self._stdin = stdin
@@ -179,8 +192,9 @@ class Child:
                 transport, pipes = await loop.subprocess_exec(_Pipes, program, *arguments, **options)
         except (OSError, ValueError) as error:
             raise _not_started(spec, error, environment) from None
+        reaper.note_started(transport.get_pid())
         child = cls(spec, transport, pipes)
-        logger.info("%s: started, pid %d", spec.name, child.pid)
+        _log_of(spec).info("%s: started, pid %d", spec.name, child.pid)
         return child
 
     # --- Speaking ----------------------------------------------------------------------------------------------
@@ -226,7 +240,7 @@ class Child:
         self._over.set()
         fault = self.down()
         if self._wanted:
-            logger.warning("%s (pid %d): %s", self._spec.name, self.pid, fault)
+            self._logger.warning("%s (pid %d): %s", self._spec.name, self.pid, fault)
         return fault
 
     async def _listen(self, heard: Heard) -> None:
@@ -267,7 +281,7 @@ class Child:
             return
         for item in parsed.items if isinstance(parsed, Batch) else (parsed,):
             if isinstance(item, Invalid):
-                logger.warning("%s: an item of a batch is no message: %s", self._spec.name, item.reason)
+                self._logger.warning("%s: an item of a batch is no message: %s", self._spec.name, item.reason)
             elif self._wanted:
                 await heard(item)
 
@@ -281,7 +295,7 @@ class Child:
     async def _oversize(self, line: Oversize, heard: Heard) -> None:
         """Answer for a message that is too large to be carried, whoever would wait for it."""
         limit = self._spec.message_limit
-        logger.warning("%s: a line of %d bytes is over the limit of %d", self._spec.name, line.size, limit)
+        self._logger.warning("%s: a line of %d bytes is over the limit of %d", self._spec.name, line.size, limit)
         identifier, is_answer = msg.id_in_fragment(line.head, line.tail)
         if identifier is None:
             return
@@ -311,14 +325,16 @@ class Child:
     def _log(self, level: int, stream: str, raw: bytes) -> str:
         """Log one line of the child's output, unless it floods the log. Returns the line as it may be shown."""
         text = printout.shown(raw[:_STDERR_LINE], self._redactor)
-        if logger.isEnabledFor(level) and self._budget.spend(asyncio.get_running_loop().time()):
+        if self._logger.isEnabledFor(level) and self._budget.spend(asyncio.get_running_loop().time()):
             self._say_what_was_left_out()
-            logger.log(level, "%s %s: %s", self._spec.name, stream, text)
+            self._logger.log(level, "%s %s: %s", self._spec.name, stream, text)
         return text
 
     def _say_what_was_left_out(self) -> None:
         if left_out := self._budget.left_out():
-            logger.warning("%s: %d lines of output are not logged, there were too many", self._spec.name, left_out)
+            self._logger.warning(
+                "%s: %d lines of output are not logged, there were too many", self._spec.name, left_out
+            )
 
     # --- Ending ------------------------------------------------------------------------------------------------
 
@@ -340,10 +356,11 @@ class Child:
             finally:
                 if not self._swept:
                     await process_groups.end(self.pid)
+                    reaper.note_ended(self.pid)
                     await self._gone_within(_LINGER)
                 self._transport.close()
                 self._over.set()
-            logger.info("%s: stopped, pid %d", self._spec.name, self.pid)
+            self._logger.info("%s: stopped, pid %d", self._spec.name, self.pid)
 
     @property
     def _outputs(self) -> tuple[_Output, _Output]:
@@ -380,6 +397,7 @@ class Child:
                 else:
                     await process_groups.end(self.pid)
             self._swept = True
+            reaper.note_ended(self.pid)
 
     def down(self, *, may_have_run: bool = True) -> BackendDown:
         """Return the fault that says how the child ended, with the last lines of its stderr as the hint."""
@@ -422,7 +440,7 @@ def _program(spec: ServerSpec, environment: Mapping[str, str]) -> tuple[str, ...
 
 
 def _not_started(spec: ServerSpec, error: OSError | ValueError, environment: Mapping[str, str]) -> BackendDown:
-    name = spec.name
+    name = spec.program
     if spec.cwd is not None and not os.path.isdir(spec.cwd):
         text, hint = f"the working directory for {name} does not exist", "Give an existing directory."
     elif isinstance(error, ValueError):
@@ -441,5 +459,7 @@ def _not_started(spec: ServerSpec, error: OSError | ValueError, environment: Map
     else:
         reason = os.strerror(error.errno) if error.errno else "the system refused"
         text, hint = f"the command {name} cannot be started: {reason}", "The system's log may say more."
-    logger.error("%s", text)
+    if spec.member is not None:
+        text = f"{spec.member}: {text}"
+    _log_of(spec).error("%s", text)
     return BackendDown(text, hint=hint, may_have_run=False)

@@ -25,7 +25,7 @@ from server_stub.core.config_layout import Layout, Listed
 from server_stub.core.config_objects import Notes
 from server_stub.core.config_reading import Surroundings
 from server_stub.core.relaxed_json import Object
-from server_stub.core.roster import Command, Member, Roster
+from server_stub.core.roster import Command, Finding, Member, Roster
 
 LARGEST = 16 * 1024 * 1024
 """Bytes of a configuration file, or of a `.env` file."""
@@ -45,37 +45,46 @@ def read_roster(path: str, environ: Mapping[str, str]) -> Roster:
     return roster
 
 
+class Examined(NamedTuple):
+    """All that is known about a configuration file."""
+
+    roster: Roster
+    layout: Layout
+    """Where things stand in its text."""
+    wanted: tuple[str, ...]
+    """The variables and inputs that it asks for, set or not, in the order of the file."""
+
+
 def inspect(path: str, environ: Mapping[str, str]) -> Roster:
     """Return what the file says with everything that is wrong, also with its head.
 
     Raises `ConfigError` where the file cannot be read at all.
     """
+    return examine(path, environ).roster
+
+
+def examine(path: str, environ: Mapping[str, str]) -> Examined:
+    """Return what `inspect` does, and more. Raises `ConfigError` where the file cannot be read at all."""
     bundle = _Bundle(path)
     text = bundle.configuration()
     layout = read_layout(text, path)
     notes = Notes(path)
     shared = bundle.shared(notes)
     surroundings = Surroundings(environ, shared)
-    own = {
-        listed.entry.name: bundle.own(listed, surroundings, notes) for listed in config_reading.members_of(layout)
-    }
-    missed = [finding for finding in notes.findings if finding.severity == "error" and finding.member is not None]
+    listed = config_reading.members_of(layout)
+    own = {one.entry.name: bundle.own(one, surroundings, notes) for one in listed}
     front, members = config_reading.read(layout, surroundings._replace(own=own), notes)
-    settled = tuple(_settled(member, layout, bundle.folder, notes) for member in members)
-    for finding in missed:
-        settled = tuple(
-            member._replace(invalid=f"{finding.key}: {finding.text}") if member.name == finding.member else member
-            for member in settled
-        )
-    return Roster(
+    members = tuple(_settled(member, one, bundle.folder, notes) for member, one in zip(members, listed, strict=True))
+    roster = Roster(
         file=path,
         front=front,
-        members=settled,
+        members=tuple(config_reading.judged(member, notes) for member in members),
         findings=_sorted(notes),
         digest=bundle.digest.hexdigest(),
         sources=tuple(bundle.sources),
         secrets=tuple(notes.secrets),
     )
+    return Examined(roster, layout, tuple(notes.wanted))
 
 
 def read_layout(text: str, path: str) -> Layout:
@@ -91,10 +100,10 @@ def read_layout(text: str, path: str) -> Layout:
 
 def read_text(path: str) -> str:
     """Return the text of a configuration file. Raises `ConfigError`; so it does where any user may write the file."""
-    return _decoded(_content(path, ""), path)
+    return _decoded(_existing(path), path)
 
 
-def _sorted(notes: Notes) -> tuple:  # type: ignore[type-arg]
+def _sorted(notes: Notes) -> tuple[Finding, ...]:
     return tuple(sorted(notes.findings, key=lambda found: (found.file != notes.file, found.file, found.line or 0)))
 
 
@@ -112,7 +121,7 @@ class _Bundle:
 
     def configuration(self) -> str:
         self.sources[os.path.abspath(self.path)] = None
-        content = _content(self.path, "the configuration file ")
+        content = _existing(self.path)
         self._count(self.path, content)
         return _decoded(content, self.path)
 
@@ -131,7 +140,7 @@ class _Bundle:
                 inside = self._variables(os.path.join(self.folder, os.path.expanduser(path)), name, notes)
                 if inside is None:
                     key = f"{listed.path}.envFile"
-                    notes.error(_line_of(listed, "envFile"), key, f"there is no file {path!r}.", name)
+                    notes.error(line_of(listed, "envFile"), key, f"there is no file {path!r}.", name)
                 found |= inside or {}
             return found
         if not name or any(character in name for character in "/\\\0") or name in (".", ".."):
@@ -145,7 +154,7 @@ class _Bundle:
         path = os.path.normpath(path)
         self.sources[path] = None
         try:
-            content = _content(path, "")
+            content = _content(path)
         except FileNotFoundError:
             return None
         except ConfigError as error:
@@ -163,16 +172,21 @@ class _Bundle:
             self.digest.update(len(part).to_bytes(8, "big") + part)
 
 
-def _content(path: str, what: str) -> bytes:
-    """Return the bytes of a file that not anybody may write. Raises `ConfigError`, or FileNotFoundError for a `.env`."""
+def _existing(path: str) -> bytes:
+    try:
+        return _content(path)
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: there is no such file.") from None
+
+
+def _content(path: str) -> bytes:
+    """Return the bytes of a file that not anybody may write. Raises `ConfigError`, or FileNotFoundError."""
     try:
         with open(path, "rb") as file:
             _check_writers(path, os.fstat(file.fileno()))
             content = file.read(LARGEST + 1)
     except FileNotFoundError:
-        if not what:
-            raise
-        raise ConfigError(f"{path}: there is no such file.") from None
+        raise
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else None
         raise ConfigError(f"{path}: cannot be read ({reason or 'its name is none'}).") from None
@@ -263,7 +277,8 @@ def _named_files(listed: Listed, surroundings: Surroundings) -> tuple[str, ...] 
     return () if given is None else given.value
 
 
-def _line_of(listed: Listed, key: str) -> int:
+def line_of(listed: Listed, key: str) -> int:
+    """Return the line of a key of a server, or that of the server where it has no such key."""
     node = listed.entry.node
     entry = node.value.last(key) if isinstance(node.value, Object) else None
     return listed.entry.line if entry is None else entry.line
@@ -272,7 +287,7 @@ def _line_of(listed: Listed, key: str) -> int:
 # --- Folders ---------------------------------------------------------------------------------------------------------
 
 
-def _settled(member: Member, layout: Layout, folder: str, notes: Notes) -> Member:
+def _settled(member: Member, listed: Listed, folder: str, notes: Notes) -> Member:
     """Return the member with its folder as an absolute path. One that is not there is an error."""
     if not isinstance(member.what, Command) or member.what.cwd is None:
         return member
@@ -280,7 +295,5 @@ def _settled(member: Member, layout: Layout, folder: str, notes: Notes) -> Membe
     member = member._replace(what=member.what._replace(cwd=cwd))
     if os.path.isdir(cwd):
         return member
-    listed = next(listed for listed in config_reading.members_of(layout) if listed.entry.name == member.name)
-    text = f"there is no folder {cwd!r}."
-    notes.error(_line_of(listed, "cwd"), f"{listed.path}.cwd", text, member.name)
-    return member if member.invalid is not None else member._replace(invalid=f"{listed.path}.cwd: {text}")
+    notes.error(line_of(listed, "cwd"), f"{listed.path}.cwd", f"there is no folder {cwd!r}.", member.name)
+    return member

@@ -59,6 +59,7 @@ def build(command: tuple[str, ...] | None, resolved: Resolved, inputs: Inputs) -
     """Make the settings. `command` is what stood behind `--`, None where there was no `--`. Raises `ConfigError`."""
     values = resolved.values
     auth, hidden = _auth(values, inputs)
+    own_tokens = auth.tokens
     if inputs.roster is not None:
         auth = auth._replace(tokens=tuple(dict.fromkeys((*auth.tokens, *inputs.roster.front.tokens))))
     admin_tokens = _tokens(values, "admin_token", inputs)
@@ -93,7 +94,9 @@ def build(command: tuple[str, ...] | None, resolved: Resolved, inputs: Inputs) -
             child=child,
             handler=handler,
             demo=values["demo"],
-            hosting=None if inputs.roster is None else _hosting(resolved, inputs.roster, admin_tokens, hidden),
+            hosting=None
+            if inputs.roster is None
+            else _hosting(resolved, inputs.roster, own_tokens, admin_tokens, hidden),
             secrets=(
                 *auth.tokens,
                 *admin_tokens,
@@ -111,7 +114,13 @@ def is_hosting(resolved: Resolved) -> bool:
     return bool(resolved.values["config"]) and (not others or resolved.origins["config"] == "--config")
 
 
-def _hosting(resolved: Resolved, roster: Roster, admin_tokens: tuple[str, ...], hidden: tuple[str, ...]) -> Hosting:
+def _hosting(
+    resolved: Resolved,
+    roster: Roster,
+    own_tokens: tuple[str, ...],
+    admin_tokens: tuple[str, ...],
+    hidden: tuple[str, ...],
+) -> Hosting:
     values = resolved.values
     if values["stdio"] or values["shell"]:
         raise ConfigError("--config names the servers to run. Leave out --stdio and --shell.")
@@ -122,6 +131,7 @@ def _hosting(resolved: Resolved, roster: Roster, admin_tokens: tuple[str, ...], 
         host_pattern=values["host_pattern"],
         port_per_server=values["port_per_server"],
         aggregate=values["aggregate"],
+        own_tokens=own_tokens,
         admin_tokens=admin_tokens,
         logbook=Logbook(
             values["log_dir"],

@@ -15,6 +15,10 @@ class Doorkeeper:
     def __init__(self, verifiers: Sequence[Verifier]) -> None:
         self._verifiers = tuple(verifiers)
 
+    def follow(self, other: Doorkeeper) -> None:
+        """Do as another one does from now on: the configuration was read again."""
+        self._verifiers = other._verifiers
+
     @property
     def is_on(self) -> bool:
         """Whether a token is needed at all."""

@@ -51,7 +51,7 @@ class HostedServer:
         self._failed = asyncio.Event()
         self._trouble: ConfigError | None = None
         self._resources = Resources(self._hosted.children, limits=self._memory_limits, over=self._end_child)
-        operators = Operators(self._hosted, hosting.admin_tokens, self._resources, redactor.scrub)
+        operators = Operators(self._hosted, hosting.admin_tokens, self._resources, redactor.scrub, settings.doors)
         ops = Ops(settings.service_name, lambda: self._hosted.stopping, self._state)
         self._front = Front(self._hosted, ops, operators.handle)
         self.app = guarded(settings, self._front.find, PATHS)

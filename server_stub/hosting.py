@@ -47,13 +47,14 @@ _SHARED_GRACE = 4.0
 class HostedMember:
     """One member while it is hosted. See `fleet.Hosted` and `front.Desk`, which it is both."""
 
-    def __init__(self, member: Member, settings: ServeSettings, doors: Doors, messages: Messages) -> None:
+    def __init__(
+        self, member: Member, settings: ServeSettings, doors: Doors, keeper: Doorkeeper, messages: Messages
+    ) -> None:
         self.member = member
         tokens = member.manners.tokens
-        auth = settings.auth if tokens is None else Auth(tokens)
         origins = member.manners.cors_origins
         self.doors = doors if origins is None else doors._replace(cors_origins=origins)
-        self.doorkeeper = doorkeeper_of(auth)
+        self.doorkeeper = keeper if tokens is None else doorkeeper_of(Auth(tokens))
         self.unwanted = asyncio.Event()
         self._why_not = member.invalid if member.enabled else "it is disabled in the configuration"
         self._supervised = Supervised(
@@ -104,11 +105,10 @@ class HostedMember:
         """The configuration was read again: a member that had failed too often may try again."""
         self._supervised.revive()
 
-    def lets_in(self, principal: str | None, front: Doorkeeper) -> bool:
+    def lets_in(self, principal: str | None) -> bool:
         """Whether somebody who was let in by the front may use this member, too."""
-        if self.member.manners.tokens is None or not self.doorkeeper.is_on:
-            return True
-        return front.is_on and self.doorkeeper.knows(principal)
+        is_own = self.member.manners.tokens is not None and self.doorkeeper.is_on
+        return not is_own or self.doorkeeper.knows(principal)
 
     async def live(self) -> None:
         """Serve until unwanted, then stop in order."""
@@ -195,8 +195,9 @@ class Hosted:
         change = plan(self.roster, roster)
         for hosted in self._members.values():
             hosted.revive()
-        gone = {name: self._members.pop(name) for name in (*change.stop, *change.restart)}
+        gone = {name: self._members.pop(name) for name in (*change.stop, *(member.name for member in change.restart))}
         self.roster, self.warnings = roster, ()
+        self.doorkeeper.follow(doorkeeper_of(_auth(self._settings, self._hosting, roster)))
         kept = dict(self._members)
         self._members.clear()
         for member in roster.members:  # in the order of the file
@@ -232,7 +233,7 @@ class Hosted:
             hosted.doors = hosted.doors._replace(hosts=self.doors.hosts)
 
     def _start(self, member: Member) -> None:
-        hosted = HostedMember(member, self._settings, self.doors, self._messages)
+        hosted = HostedMember(member, self._settings, self.doors, self.doorkeeper, self._messages)
         self._members[member.name] = hosted
         self._group.create_task(self._live(hosted))
 
@@ -249,7 +250,7 @@ class Hosted:
         return {
             name: hosted.connect
             for name, hosted in self._members.items()
-            if hosted.may_run and hosted.lets_in(principal, self.doorkeeper)
+            if hosted.may_run and hosted.lets_in(principal)
         }
 
     # --- the end -----------------------------------------------------------------------------------------------------
@@ -300,17 +301,23 @@ class _Merged:
         self._gateway.hurry()
 
 
+def _auth(settings: ServeSettings, hosting: Hosting, roster: Roster) -> Auth:
+    """Return whom the front lets in: the tokens of the file may change while the server runs."""
+    return settings.auth._replace(tokens=tuple(dict.fromkeys((*hosting.own_tokens, *roster.front.tokens))))
+
+
 def check_roster(settings: ServeSettings, hosting: Hosting, roster: Roster) -> None:
     """Raise `ConfigError` where this configuration must not be served at all."""
     for member in roster.members:
         if member.invalid is not None and member.manners.panic_if_invalid and member.enabled:
             raise ConfigError(f"{roster.file}: {member.name}: {member.invalid} (panicIfInvalid is set)")
+    is_on = _auth(settings, hosting, roster).is_on
     open_ones = [
         member.name
         for member in roster.members
-        if member.enabled and not (settings.auth.is_on if member.manners.tokens is None else member.manners.tokens)
+        if member.enabled and not (is_on if member.manners.tokens is None else member.manners.tokens)
     ]
-    is_open = bool(open_ones) or (hosting.aggregate and not settings.auth.is_on)
+    is_open = bool(open_ones) or (hosting.aggregate and not is_on)
     if is_open and not is_loopback(settings.host) and not settings.allow_unauthenticated:
         who = ", ".join(open_ones) or "the merged server"
         raise ConfigError(

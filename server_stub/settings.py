@@ -104,6 +104,8 @@ class Hosting(NamedTuple):
     port_per_server: int | None = None
     """The port of the first member; those that follow have the next ones."""
     aggregate: bool = False
+    own_tokens: tuple[str, ...] = ()
+    """Tokens of flags and variables, which hold whatever the file says."""
     admin_tokens: tuple[str, ...] = ()
     logbook: Logbook = Logbook()
     hidden_variables: tuple[str, ...] = ()

@@ -66,6 +66,8 @@ _OF_OTHERS = frozenset(
         "--minutes",
         "--audience",
         "--session",
+        "--strict",  # check
+        "--format",
     }
 )
 """Flags of npm, pip, pipx, pytest, of bench and soak, of a command that prints tokens and of `replay`: the texts name

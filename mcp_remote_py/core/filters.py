@@ -45,12 +45,30 @@ def matches(pattern: str, text: str) -> bool:
     return True
 
 
+class Wording(NamedTuple):
+    """How a refusal speaks of what has hidden a thing: ends of sentences, `{what}` and `{pattern}` to be filled in."""
+
+    ignored: str
+    not_among: str
+    hint: str
+    source: str
+
+
+FLAGS = Wording(
+    "is hidden by --ignore-{what} {pattern}",
+    "is not among those of --only-{what}",
+    "The flags of mcp-remote-py in the host's configuration say what may be used.",
+    "mcp-remote-py",
+)
+
+
 class Rule(NamedTuple):
     """What is hidden of one kind of thing (`tool`, `prompt`, `resource`), as its two flags say it."""
 
     what: str
     ignore: Patterns = ()
     only: Patterns = ()
+    wording: Wording = FLAGS
 
     @property
     def is_active(self) -> bool:
@@ -61,10 +79,18 @@ class Rule(NamedTuple):
         names = tuple(names)
         for pattern in self.ignore:
             if any(matches(pattern, name) for name in names):
-                return f"is hidden by --ignore-{self.what} {pattern}"
+                return self.wording.ignored.format(what=self.what, pattern=pattern)
         if self.only and not any(matches(pattern, name) for pattern in self.only for name in names):
-            return f"is not among those of --only-{self.what}"
+            return self._not_among
         return None
+
+    def is_left_out(self, why: str | None) -> bool:
+        """Whether this verdict of `hides` says that a thing is none of those that may be used."""
+        return why == self._not_among
+
+    @property
+    def _not_among(self) -> str:
+        return self.wording.not_among.format(what=self.what)
 
 
 class _ReadOnly:
@@ -98,7 +124,7 @@ class _Resources:
         """Return why this URI, or the template of this text, may not be used."""
         own = self._rule.hides([uri, *(table[uri] for table in (self._names, self._templates) if uri in table)])
         if self._rule.only:
-            if own is None or "--only-" not in own:
+            if not self._rule.is_left_out(own):
                 return own
             verdicts = [self._rule.hides(template) for template in self._of(uri)]
             return None if None in verdicts else own
@@ -132,8 +158,9 @@ class Filter(Shaper):
                     return [refuse(message, f"the {path[-1]} of a {what} must be a string", "")]
                 why = self._hides(what, name)
                 if why is not None:
-                    hint = "The flags of mcp-remote-py in the host's configuration say what may be used."
-                    return [refuse(message, f"the {what} {msg.canonical(name)} {why}", hint)]
+                    words = self._tools.wording
+                    text = f"the {what} {msg.canonical(name)} {why}"
+                    return [refuse(message, text, words.hint, words.source)]
         return [Onward(message)]
 
     def _used(self, message: Message) -> list[tuple[str, splice.Path]]:

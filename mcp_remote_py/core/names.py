@@ -58,6 +58,10 @@ class Dictionary:
             self._ours[name] = translation
             self._theirs[translation] = name
 
+    def knows(self, name: str) -> bool:
+        """Whether the host may call something so, as far as lists have said."""
+        return name in self._theirs
+
     def for_host(self, name: str) -> str:
         """Return the translation; a name that was never learnt has none."""
         return self._ours.get(name, name)
@@ -82,6 +86,21 @@ class Names(Shaper):
     def __init__(self, mode: Mode) -> None:
         self._tools = Dictionary(mode, "tool")
         self._prompts = Dictionary(mode, "prompt")
+
+    def asks_first(self, message: Message) -> str | None:
+        """Return the method of the list that must be known before this request can be translated; None where it is."""
+        if message.method == "tools/call":
+            return self._unless_known("tools/list", self._tools, message.params.get("name"))
+        if message.method == "prompts/get":
+            return self._unless_known("prompts/list", self._prompts, message.params.get("name"))
+        reference = message.params.get("ref")
+        if message.method != "completion/complete" or not isinstance(reference, dict):
+            return None
+        is_prompt = reference.get("type") == "ref/prompt"
+        return self._unless_known("prompts/list", self._prompts, reference.get("name")) if is_prompt else None
+
+    def _unless_known(self, method: str, dictionary: Dictionary, name: object) -> str | None:
+        return method if isinstance(name, str) and not dictionary.knows(name) else None
 
     def from_host(self, message: Message) -> list[Step]:
         if message.kind is not Kind.REQUEST:

@@ -57,9 +57,9 @@ class Shaper:
         return []
 
 
-def refuse(message: Message, text: str, hint: str) -> Reply:
-    """Return the error that answers a request which the flags of the bridge forbid."""
-    data: dict[str, Any] = {"source": "mcp-remote-py", "name": "NotOffered", "hint": hint, "may_have_run": False}
+def refuse(message: Message, text: str, hint: str, source: str = "mcp-remote-py") -> Reply:
+    """Return the error that answers a request which the flags of the bridge, or a server's filter, forbid."""
+    data: dict[str, Any] = {"source": source, "name": "NotOffered", "hint": hint, "may_have_run": False}
     return Reply(msg.error(message.id, INVALID_PARAMS, text, data))
 
 

@@ -24,18 +24,18 @@ from server_stub.backends.merged_answers import Answers, Around
 from server_stub.backends.merged_lists import Lists, Surroundings
 from server_stub.core.admission import SOURCE
 from server_stub.core.catalog import PROMPTS, RESOURCES, TASKS, TEMPLATES, TOOLS, Catalog, Listing, Place
+from server_stub.core.inquiries import Inquiries, ToMember, scalar
 from server_stub.core.merging import Ourselves, declares, greeting_for_members, with_logger, with_text
-from server_stub.core.questions import Questions, ToMember, scalar
 
 logger = logging.getLogger(__name__)
 
 PAUSE = 1.0
 """Seconds until a member that was lost is tried again; each time twice as many."""
 
-_LISTS: dict[str | None, tuple[Listing, ...]] = {
-    TOOLS.changed: (TOOLS,),
-    PROMPTS.changed: (PROMPTS,),
-    RESOURCES.changed: (RESOURCES, TEMPLATES),
+_LISTS: dict[str, tuple[Listing, ...]] = {
+    "notifications/tools/list_changed": (TOOLS,),
+    "notifications/prompts/list_changed": (PROMPTS,),
+    "notifications/resources/list_changed": (RESOURCES, TEMPLATES),
 }
 _SILENT = frozenset({"initialize", "ping"})
 """Requests that a client may send before its handshake has ended."""
@@ -72,12 +72,13 @@ class _Merged:
         self._is_greeted = False
         self._members: dict[str, Membership] = {}
         self._lives: dict[str, asyncio.Task[None]] = {}
+        self._leaving: set[Membership] = set()
         self._tasks: asyncio.TaskGroup | None = None
         self._listening = asyncio.Event()
         self._closed = asyncio.Event()
         self._running: dict[Key, _Run] = {}
         self._held: dict[str, None] = {}
-        self._questions = Questions()
+        self._questions = Inquiries()
         self._catalog = Catalog()
         lists = Surroundings(self._all, self._start, self._list_changed, self._left_out, group.patience)
         self._lists = Lists(self._catalog, lists)
@@ -131,8 +132,9 @@ class _Merged:
         for life in self._lives.values():
             life.cancel()
         async with asyncio.TaskGroup() as group:
-            for member in self._members.values():
-                group.create_task(member.shut(ShuttingDown("the session was closed")))
+            for member in [*self._members.values(), *self._leaving]:
+                member.leave(ShuttingDown("the session was closed"))
+                group.create_task(member.close())
 
     # --- From the client ---------------------------------------------------------------------------------------------
 
@@ -225,7 +227,7 @@ class _Merged:
             message = with_logger(message, member.name)
         elif method == "notifications/resources/updated":
             message = self._updated(member, message)
-        elif method in _LISTS:
+        elif method is not None and method in _LISTS:
             self._lists.forget(member.name, *_LISTS[method])
             await self._changed(method)
             return
@@ -278,7 +280,7 @@ class _Merged:
         """What a member lists has come or gone with it."""
         self._lists.forget(member.name, TOOLS, PROMPTS, RESOURCES, TEMPLATES, TASKS)
         for method, listings in _LISTS.items():
-            if method is not None and (listings[0] is TOOLS or declares(member.greeted, listings[0].capability)):
+            if listings[0] is TOOLS or declares(member.greeted, listings[0].capability):
                 await self._changed(method)
 
     async def _list_changed(self, listing: Listing) -> None:
@@ -330,7 +332,7 @@ class _Merged:
                 continue
             self._members[name] = Membership(name, connect, self._peer, self, self._group.pause)
         for name, member in before.items():
-            tasks.create_task(self._let_go(member, self._lives.pop(name), replaced=name in found))
+            tasks.create_task(self._let_go(member, is_replaced=name in found))
         self._catalog.order(self._members)
         for name, member in self._members.items():
             if name not in self._lives:
@@ -338,19 +340,23 @@ class _Merged:
                 if self._is_greeted:
                     member.want()
 
-    async def _let_go(self, member: Membership, life: asyncio.Task[None], *, replaced: bool) -> None:
-        """A member has left the configuration: its open calls are answered, its link is closed."""
-        life.cancel()
+    def _let_go(self, member: Membership, *, is_replaced: bool) -> Coroutine[Any, Any, None]:
+        """A member has left the configuration: its open calls are answered at once, its link is closed after that."""
+        self._lives.pop(member.name).cancel()
         was_in = member.is_in
-        text = "its configuration was changed" if replaced else "it was taken out of the configuration"
-        for place in [uri for uri, one in self._answers.subscriptions.items() if one.member == member.name]:
-            if not replaced:
-                del self._answers.subscriptions[place]
-        fault = BackendDown(text, hint="Ask for the list of tools again.")
-        closing = member.shut(fault)
-        if was_in:
-            await self.went(member, fault, was_in=True)
-        await closing
+        text = "its configuration was changed" if is_replaced else "it was taken out of the configuration"
+        fault = BackendDown(text, hint="The list of tools may have changed.")
+        member.leave(fault)
+        self._catalog.forget(member.name)
+        if not is_replaced:
+            self._answers.unsubscribe(member.name)
+        self._leaving.add(member)
+        return self._farewell(member, fault, was_in=was_in)
+
+    async def _farewell(self, member: Membership, fault: Fault, *, was_in: bool) -> None:
+        await self.went(member, fault, was_in=was_in)
+        await member.close()
+        self._leaving.discard(member)
 
 
 class Group:

@@ -19,11 +19,11 @@ from enum import Enum
 from typing import Any, NamedTuple, Protocol
 
 from mcp_remote_py.core import message as msg
-from mcp_remote_py.core.errors import BackendDown, Fault, OwnMistake, PeerBroke, SessionLost, ShuttingDown
+from mcp_remote_py.core.errors import BackendDown, Fault, OwnMistake, PeerBroke, SessionLost
 from mcp_remote_py.core.link import Link
 from mcp_remote_py.core.message import JsonId, Key, Kind, Message, key_of
 from server_stub.backends import Connect, Peer
-from server_stub.core.questions import scalar
+from server_stub.core.inquiries import scalar
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +90,7 @@ class _Over(Exception):
 
 
 class Membership:
-    """See the module's text. `live()` is its life; `shut()` ends what that left open."""
+    """See the module's text. `live()` is its life; `leave()` and `close()` end what that left open."""
 
     def __init__(self, name: str, connect: Connect, peer: Peer, host: Host, pause: float) -> None:
         self.name = name
@@ -190,21 +190,39 @@ class Membership:
     # --- Its life ----------------------------------------------------------------------------------------------------
 
     async def live(self) -> None:
-        """Be connected whenever that is wanted. Ends by being cancelled; then `shut` is to be called."""
+        """Be connected whenever that is wanted. Ends by being cancelled; then `leave` and `close` are to be called."""
         while True:
             await self._until_wanted()
             fault = await self._one_connection()
             steady = self.is_in and _now() - self._since >= STEADY
             self._failures = 1 if steady else self._failures + 1
             was_in = self.is_in
-            self._out(fault)
+            self.leave(fault)
             await self._host.went(self, fault, was_in=was_in)
-            await self._close()
+            await self.close()
 
-    async def shut(self, fault: Fault) -> None:
-        """Answer what is open with the fault, and close the link, in bounded time. `live` must have been cancelled."""
-        self._out(fault)
-        await self._close()
+    def leave(self, fault: Fault) -> None:
+        """It is not there any more: whoever waits for it hears why."""
+        self._phase, self._outbox, self.fault, self._since = Phase.OUT, None, fault, _now()
+        for call in self._open.values():
+            if not call.future.done():
+                call.future.set_exception(self._naming(fault, may_have_run=fault.may_have_run and call.sent))
+        self._tokens.clear()
+        self._settled.set()
+
+    async def close(self) -> None:
+        """Close its link, in bounded time. To be called after `live` was cancelled."""
+        link = self._link
+        if link is None:
+            return
+        try:
+            async with asyncio.timeout(_CLOSING_SECONDS):
+                await link.close()
+        except TimeoutError:
+            logger.warning("%s did not close in time", self.name)
+        except Fault as fault:
+            logger.warning("%s closed with %s", self.name, fault.name)
+        self._link = None
 
     def _begin(self) -> None:
         self._phase = Phase.COMING
@@ -274,28 +292,6 @@ class Membership:
     def _lose(self, fault: Fault) -> None:
         if self._lost is not None and not self._lost.done():
             self._lost.set_result(fault)
-
-    def _out(self, fault: Fault) -> None:
-        """It is not there any more: whoever waits for it hears why."""
-        self._phase, self._outbox, self.fault, self._since = Phase.OUT, None, fault, _now()
-        for call in self._open.values():
-            if not call.future.done():
-                call.future.set_exception(self._naming(fault, may_have_run=fault.may_have_run and call.sent))
-        self._tokens.clear()
-        self._settled.set()
-
-    async def _close(self) -> None:
-        link = self._link
-        if link is None:
-            return
-        try:
-            async with asyncio.timeout(_CLOSING_SECONDS):
-                await link.close()
-        except TimeoutError:
-            logger.warning("%s did not close in time", self.name)
-        except Fault as fault:
-            logger.warning("%s closed with %s", self.name, fault.name)
-        self._link = None
 
     # --- To the member -----------------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from mcp_remote_py.core import message as msg
 from mcp_remote_py.core import splice
 from mcp_remote_py.core.errors import Fault
-from mcp_remote_py.core.message import Key, Kind, Message
+from mcp_remote_py.core.message import Kind, Message
 from server_stub.backends.handler import LEVELS
 from server_stub.backends.membership import Membership
 from server_stub.backends.merged_lists import Lists
@@ -251,6 +251,10 @@ class Answers:
         if answer.kind is Kind.RESULT:
             answer = with_public_uris(self._catalog, name, original.method, answer, named=named)
         return msg.with_id(answer, _id(original))
+
+    def unsubscribe(self, member: str) -> None:
+        """A member will not come back."""
+        self.subscriptions = {uri: place for uri, place in self.subscriptions.items() if place.member != member}
 
     async def renew(self, member: Membership) -> None:
         """Tell a member that has just come what the client had told its predecessor."""

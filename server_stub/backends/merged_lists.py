@@ -85,8 +85,10 @@ class Lists:
     def forget(self, member: str, *listings: Listing) -> None:
         """What was fetched of a member is old; what is on its way is, too."""
         for listing in listings:
-            for table in (self._fetches, self._late, self._shown):
-                table.pop((listing.method, member), None)  # type: ignore[attr-defined]  # three dicts with one key
+            place = (listing.method, member)
+            self._fetches.pop(place, None)
+            self._late.pop(place, None)
+            self._shown.pop(place, None)
 
     # --- Inside ------------------------------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """Own: the link of a session to a child that serves nobody else. It is not restarted: its end is the session's.
 
-Only starts that fail count, for all sessions of the member together. While the next start waits for its delay, who opens
-a link waits with it; when too many have failed, `open` refuses at once.
+Only starts that fail count, for all sessions of the member together. While the next start waits for its delay, who
+opens a link waits with it; when too many have failed, `open` refuses at once.
 """
 
 from __future__ import annotations
@@ -27,6 +27,10 @@ class Register(Protocol):
 
     def ended(self, own: Own, fault: Fault | None) -> None:
         """`fault`: how it ended where that was not the session's wish."""
+        ...
+
+    def gone(self, own: Own) -> None:
+        """Nothing of it is left."""
         ...
 
     @property
@@ -81,7 +85,10 @@ class Own:
     async def close(self) -> None:
         """End the child."""
         self._over(None)
-        await self.watched.close()
+        try:
+            await self.watched.close()
+        finally:
+            self._register.gone(self)
 
     def _over(self, fault: Fault | None) -> None:
         if self._is_over:

@@ -2,8 +2,8 @@
 `core/supervision`; decides nothing.
 
 A client gets a *face*: a link of its own that passes its messages to the shared child. The child belongs to no request
-and no session, so its life is a task of whoever made the place: `live`. What comes while no child is there waits for the
-next one; when a child ends, what was open gets the fault at once.
+and no session, so its life is a task of whoever made the place: `live`. What comes while no child is there waits for
+the next one; when a child ends, what was open gets the fault at once.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ class Place:
     def join(self, client: int) -> asyncio.Queue[Message]:
         """A client has a session. Returns where what belongs to none of its requests is put."""
         self._sessions[client] = asyncio.Queue()
-        self._perform(self._sharing.join(client))
+        self._sharing.join(client)
         return self._sessions[client]
 
     def part(self, client: int) -> None:
@@ -167,7 +167,7 @@ class Place:
     # --- Its life ----------------------------------------------------------------------------------------------
 
     async def live(self) -> None:
-        """Have a child whenever one is wanted. Returns when nobody has wanted one for so long that it may be forgotten."""
+        """Have a child whenever one is wanted. Returns when none was wanted for so long that it may be forgotten."""
         try:
             while await self._step():
                 pass
@@ -270,7 +270,7 @@ class Place:
             self.why = None
         self._perform(self._sharing.from_child(message, fresh))
 
-    async def _write(self, link: Link, group: asyncio.TaskGroup) -> None:
+    async def _write(self, link: Watched, group: asyncio.TaskGroup) -> None:
         """Write what is for the child, apart from the reading: a child that is busy writing may not be reading."""
         while True:
             item = await self._outbox.get()
@@ -280,13 +280,13 @@ class Place:
             else:
                 await self._carry(link, item)
 
-    async def _carry(self, link: Link, item: ToChild) -> None:
+    async def _carry(self, link: Watched, item: ToChild) -> None:
         try:
-            await link.send(item.message)
+            await (link.ask(item.message) if item.is_ours else link.send(item.message))
         except Fault as fault:
             if item.private is not None:
                 self._perform(self._sharing.not_sent(item.private, fault))
-            if isinstance(fault, SessionLost) and isinstance(link, Watched):
+            if isinstance(fault, SessionLost):
                 link.end(fault)  # over HTTP, that is how a server ends
 
     async def _watch_idleness(self) -> None:

@@ -24,6 +24,11 @@ class ProcessLink:
     def traits(self) -> Traits:
         return Traits(streams_per_exchange=False)
 
+    @property
+    def pid(self) -> int | None:
+        """The process id of the child; None before it was started."""
+        return None if self._child is None else self._child.pid
+
     async def open(self, deliver: Deliver) -> None:
         """Start the child. Raises `BackendDown` where it cannot be started."""
         self._deliver = deliver

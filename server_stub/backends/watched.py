@@ -106,6 +106,10 @@ class Watched:
         if self._inner.traits.streams_per_exchange:
             self._checkup.unsent(message.key)
 
+    async def ask(self, message: Message) -> None:
+        """Send a request of our own, which is no call in progress. Raises the inner link's `Fault`."""
+        await self._inner.send(message)
+
     async def listen(self) -> None:
         """Listen until the far end is gone, or broke a rule. Raises the `Fault` that says so."""
         async with asyncio.TaskGroup() as group:
@@ -172,9 +176,7 @@ class Watched:
         try:
             async with asyncio.timeout(every):  # a child that does not read does not hold up the next look
                 await self._inner.send(ping)
-        except _SILENCE:
-            return
-        except TimeoutError:
+        except (*_SILENCE, TimeoutError):
             return
         except Fault:
             self._checkup.answered_badly(_now())

@@ -24,7 +24,7 @@ class Checkup:
         """Seconds that the last answer to a check (a ping, or `initialize`) took."""
         self._private = f"{private}-ping-"
         self._count = 0
-        self._calls: InFlight[bool] = InFlight()
+        self._calls: InFlight[None] = InFlight()
         self._greeting: Key | None = None
         self._since = 0.0  # when the check that is open was sent
         self._open: str | None = None
@@ -43,7 +43,7 @@ class Checkup:
     def sent(self, message: Message, now: float) -> None:
         """A message goes to the child."""
         if message.kind is Kind.REQUEST:
-            self._calls.begin(message.key, True)
+            self._calls.begin(message.key, None)
             if message.method == "initialize":
                 self._greeting, self._since = message.key, now
         elif message.method == "notifications/cancelled":

@@ -104,14 +104,18 @@ TOP = Place(
         ),
         Key("mcpProxy", kinds.OBJECT, "The head of TBXark's mcp-proxy.", place="mcpProxy"),
         Key("servers", kinds.OBJECT, "The servers by name, as VS Code has them in mcp.json.", place="member"),
-        Key("inputs", kinds.OBJECTS, "VS Code's inputs. `${input:ID}` is read from a variable named ID.", place="input"),
+        Key(
+            "inputs", kinds.OBJECTS, "VS Code's inputs. `${input:ID}` is read from a variable named ID.", place="input"
+        ),
         Key("mcp.servers", kinds.OBJECT, "The servers by name, in the settings of VS Code.", place="member"),
         Key("mcp", kinds.OBJECT, "`servers` and `inputs`, in the settings of VS Code.", place="mcp"),
         Key("server", kinds.OBJECT, "The head of TBXark's mcp-proxy, version 1.", place="server"),
         Key("clients", kinds.OBJECT, "The servers of TBXark's mcp-proxy, version 1.", place="client"),
     ),
 )
-MCP = Place("mcp", "`mcp`, in the settings of VS Code", tuple(key for key in TOP.keys if key.name in ("servers", "inputs")))
+MCP = Place(
+    "mcp", "`mcp`, in the settings of VS Code", tuple(key for key in TOP.keys if key.name in ("servers", "inputs"))
+)
 INPUT = Place(
     "input",
     "`inputs`: one input",
@@ -137,7 +141,9 @@ HEAD = Place(
         *_HEAD,
         Key(
             "type",
-            kinds.choice("sse", "streamable-http", spellings={"http": "streamable-http", "streamableHttp": "streamable-http"}),
+            kinds.choice(
+                "sse", "streamable-http", spellings={"http": "streamable-http", "streamableHttp": "streamable-http"}
+            ),
             "What `/{name}/` is meant to speak; it speaks both here.",
         ),
         Key("options", kinds.OBJECT, "Options that all servers inherit, key by key.", place="options"),
@@ -153,7 +159,11 @@ TOOL_FILTER = Place(
     "toolFilter",
     "`toolFilter`",
     (
-        Key("mode", kinds.choice("allow", "block"), "Whether `list` holds the only tools that are offered, or those that are not."),
+        Key(
+            "mode",
+            kinds.choice("allow", "block"),
+            "Whether `list` holds the only tools that are offered, or those that are not.",
+        ),
         Key("list", kinds.WORDS, "Names of tools; `*` stands for any characters."),
     ),
 )
@@ -193,7 +203,9 @@ MEMBER = Place(
         Key("shell", kinds.SHELL, "A line for the system's shell; or true, and `command` is that line."),
         Key("envFile", kinds.TEXT_OR_WORDS, "`.env` files in place of NAME.env and NAME/NAME.env; the later wins."),
         *_REMOTE,
-        Key("type", _TYPES, "The wire of a remote server; without it, it is found out.", ("transportType", "transport")),
+        Key(
+            "type", _TYPES, "The wire of a remote server; without it, it is found out.", ("transportType", "transport")
+        ),
         Key("disabled", kinds.FLAG, "true: it is not offered."),
         Key("enabled", kinds.FLAG, "false: it is not offered."),
         Key("disabledTools", kinds.WORDS, "Names of tools that are not offered."),

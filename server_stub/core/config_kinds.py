@@ -1,4 +1,7 @@
-"""Kinds: what the keys of a configuration file may hold. A kind reads a node, and describes itself as JSON Schema. Pure."""
+"""Kinds: what the keys of a configuration file may hold. A kind reads a node, and says what it takes as JSON Schema.
+
+Pure: nothing is read from a file, and nothing is expanded here.
+"""
 
 from __future__ import annotations
 
@@ -196,7 +199,9 @@ def choice(*words: str, spellings: dict[str, str] | None = None) -> Kind:
         known = {word.lower(): word for word in words} | {other.lower(): word for other, word in others.items()}
         if text.strip().lower() in known:
             return known[text.strip().lower()]
-        raise Unfit(f"{text[:40]!r} is none of {', '.join(words)}.{options.did_you_mean(text, [*words, *others])}", node)
+        raise Unfit(
+            f"{text[:40]!r} is none of {', '.join(words)}.{options.did_you_mean(text, [*words, *others])}", node
+        )
 
     return Kind(f"one of {', '.join(words)}", {"enum": [*words, *others]}, read)
 
@@ -234,7 +239,9 @@ FLAG = Kind("true or false", {"type": "boolean"}, _flag)
 VARIABLES = Kind("an object of text", {"type": "object", "additionalProperties": _S}, _variables)
 HEADERS = Kind("an object of text", {"type": "object", "additionalProperties": _S}, _headers)
 SECONDS = Kind(
-    'seconds, or text like "30s", "5m"', _DURATION, _by(options.positive_seconds, 'a number of seconds or text like "30s"')
+    'seconds, or text like "30s", "5m"',
+    _DURATION,
+    _by(options.positive_seconds, 'a number of seconds or text like "30s"'),
 )
 SECONDS_OR_OFF = Kind(
     'seconds, or text like "30s", "5m"; 0 or "off" switches it off',

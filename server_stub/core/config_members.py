@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -22,7 +23,7 @@ NAME_LIMIT = 128
 class Inherited(NamedTuple):
     """What the head gives to every server."""
 
-    options: Keys = {}
+    options: Keys = MappingProxyType({})
     global_tokens: tuple[str, ...] = ()
     """Tokens of a head of version 1: they count besides a server's own."""
     allow: tuple[str, ...] | None = None
@@ -30,10 +31,9 @@ class Inherited(NamedTuple):
 
 
 def read_member(listed: Listed, reader: Reader, own: Mapping[str, str], inherited: Inherited) -> Member:
-    """Return the server. `own`: the variables of its own `.env` files. A member that cannot work has `invalid` set."""
-    notes, name = reader.notes, listed.entry.name
-    before = len(notes.findings)
-    _check_name(listed, notes)
+    """Return the server. `own`: the variables of its own `.env` files. What is wrong with it is noted."""
+    name = listed.entry.name
+    _check_name(listed, reader.notes)
     reader = reader._replace(is_off=_is_off(listed.entry))
     keys = _keys(listed, reader)
     options = dict(inherited.options)
@@ -45,9 +45,7 @@ def read_member(listed: Listed, reader: Reader, own: Mapping[str, str], inherite
     if isinstance(listed.entry.node.value, Object):
         what = _what(keys, options, own, _Judge(listed, reader))
     manners = _manners(keys, options, inherited, reader)
-    wrong = next((f for f in notes.findings[before:] if f.severity == "error" and f.member == name), None)
-    invalid = None if wrong is None else f"{wrong.key}: {wrong.text}"
-    return Member(name, what, manners, not reader.is_off, invalid)
+    return Member(name, what, manners, enabled=not reader.is_off)
 
 
 _OPTION_NAMES = frozenset(key.name for key in PLACES["options"].keys)
@@ -124,7 +122,9 @@ def _what(keys: Keys, options: Keys, own: Mapping[str, str], judge: _Judge) -> C
     elif remote is not None:
         return _remote(keys, remote, judge)
     elif not _noted(judge, "command", "shell", "url", "serverUrl", "httpUrl", "config"):
-        judge.error(f"there is neither a command nor a url.{_meant(judge)}")
+        judge.error(
+            'it has neither a command nor a url. Write "command": "npx", "args": [...] or "url": "https://...".'
+        )
     return Command()
 
 
@@ -133,24 +133,15 @@ def _first(keys: Keys, *names: str) -> Given | None:
 
 
 def _noted(judge: _Judge, *names: str) -> bool:
-    """Whether one of these keys is there, and was found wrong already."""
-    entries = judge.listed.entry.node.value
-    return any(entry.name in names for entry in entries)
-
-
-def _meant(judge: _Judge) -> str:
+    """Whether one of these keys is there, or was meant, so that what is wrong with it is noted already."""
+    place = PLACES[judge.listed.place]
     entries: Object = judge.listed.entry.node.value
-    for entry in entries:
-        near = config_keys.nearest(entry.name, PLACES["member"])
-        if near in ("command", "url", "shell") and entry.name != near:
-            return f" Did you mean {near} where {entry.name} stands (line {entry.line})?"
-    return ' Write "command": "npx", "args": [...], or "url": "https://...".'
+    return any(entry.name in names or config_keys.nearest(entry.name, place) in names for entry in entries)
 
 
 def _command(keys: Keys, options: Keys, own: Mapping[str, str], judge: _Judge) -> Command:
-    for name in ("headers",):
-        if name in keys:
-            judge.error("a command has no headers: those are for a url.", keys[name])
+    if "headers" in keys:
+        judge.error("a command has no headers: those are for a url.", keys["headers"])
     notes = judge.reader.notes
     env = dict(own)
     env |= dict(keys["env"].value) if "env" in keys else {}

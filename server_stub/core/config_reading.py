@@ -43,7 +43,7 @@ def members_of(layout: Layout) -> tuple[Listed, ...]:
 
 
 def read(layout: Layout, surroundings: Surroundings, notes: Notes) -> tuple[Front, tuple[Member, ...]]:
-    """Return the head and the servers. What is wrong is noted; a server that cannot work has `invalid` set."""
+    """Return the head and the servers. What is wrong is noted; `judged` makes the verdict of it."""
     _check_doubles(layout, notes)
     _check_top(layout, notes)
     front, inherited = _front(layout.head, surroundings.reader(notes, None))
@@ -53,14 +53,20 @@ def read(layout: Layout, surroundings: Surroundings, notes: Notes) -> tuple[Fron
         name = listed.entry.name
         if name in listed_twice:
             notes.error(listed.entry.line, listed.path, listed_twice[name], name)
-        member = read_member(listed, surroundings.reader(notes, name), surroundings.own.get(name, {}), inherited)
-        if name in listed_twice and member.invalid is None:
-            member = member._replace(invalid=f"{listed.path}: {listed_twice[name]}")
-        members.append(member)
+        reader = surroundings.reader(notes, name)
+        members.append(read_member(listed, reader, surroundings.own.get(name, {}), inherited))
     if not members:
         notes.warning(layout.containers[0].line, layout.containers[0].name, "there is no server in it.")
     _check_cases(layout, notes)
     return front, tuple(members)
+
+
+def judged(member: Member, notes: Notes) -> Member:
+    """Return the member with the first error about it as the reason why it cannot be started."""
+    wrong = next((found for found in notes.findings if found.severity == "error" and found.member == member.name), None)
+    if wrong is None:
+        return member
+    return member._replace(invalid=f"{wrong.key}: {wrong.text}" if wrong.key else wrong.text)
 
 
 def _listed_twice(layout: Layout) -> list[tuple[Listed, str]]:
@@ -116,7 +122,7 @@ def _front(head: Entry | None, reader: Reader) -> tuple[Front, Inherited]:
     host, port = _address(keys.get("addr"), reader)
     allow, block = read_filter(options["toolFilter"], reader) if "toolFilter" in options else (None, ())
     front = Front(
-        base_url=_base_url(keys.get("baseURL"), reader),
+        base_url=_public_address(keys.get("baseURL"), reader),
         host=host,
         port=port,
         name=_text(keys, "name"),
@@ -132,7 +138,7 @@ def _text(keys: Mapping[str, Given], name: str) -> str | None:
     return keys[name].value if name in keys else None
 
 
-def _base_url(given: Given | None, reader: Reader) -> str | None:
+def _public_address(given: Given | None, reader: Reader) -> str | None:
     if given is None:
         return None
     if not given.value.strip().lower().startswith(("http://", "https://")):
@@ -152,4 +158,3 @@ def _address(given: Given | None, reader: Reader) -> tuple[str | None, int | Non
         reader.notes.error(given.entry.line, given.path, text)
         return None, None
     return host.strip("[]") or None, int(port)
-

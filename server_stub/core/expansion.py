@@ -58,7 +58,7 @@ def expand(text: str, variables: Mapping[str, str], depth: int = 0) -> Expanded:
         parts.append(text[at:start])
         end = _end(text, start + 2)
         if end is None:
-            piece = Expanded("", (), (Missing("", "${ has no } behind it. Write $${ for the characters ${."),))
+            piece = _wrong("${ has no } behind it.")
             end = len(text) - 1
         else:
             piece = _one(text[start + 2 : end], variables, depth)
@@ -85,7 +85,7 @@ def _end(text: str, at: int) -> int | None:
 def _one(inside: str, variables: Mapping[str, str], depth: int) -> Expanded:
     form = _FORM.fullmatch(inside)
     if form is None or depth > _DEEPEST:
-        return Expanded("", (), (Missing("", f"${{{inside[:40]}}} is no variable. Write $${{ for the characters ${{."),))
+        return _wrong("what stands between ${ and } is no variable.")  # not what: it may be half of a password
     name, default = form[1] or form[2], form[3]
     value = variables.get(name)
     if default is not None and not value:
@@ -94,6 +94,10 @@ def _one(inside: str, variables: Mapping[str, str], depth: int) -> Expanded:
     if value is None:
         return Expanded("", (), (_missing(name, is_input=form[2] is not None),), (name,))
     return Expanded(value, ((name, value),), (), (name,))
+
+
+def _wrong(reason: str) -> Expanded:
+    return Expanded("", (), (Missing("", f"{reason} Write $${{ for the characters ${{."),))
 
 
 _OF_EDITORS = frozenset({"workspaceFolder", "workspaceRoot", "userHome", "workspaceFolderBasename", "cwd", "file"})

@@ -74,10 +74,10 @@ def _masked(words: Iterable[str]) -> Iterator[str]:
 def _value(before: str, word: str) -> str:
     """One word, by the flag in front of it or within it, then by what it is."""
     flag, equals, value = word.partition("=")
-    if word.startswith("-") and equals:
-        return f"{flag}={_behind(flag, value)}"
     if word.startswith("-e") and _ASSIGNED.match(word[2:]):
         return f"-e{_assignment(word[2:])}"
+    if word.startswith("-") and equals:
+        return f"{flag}={_behind(flag, value)}"
     if word.startswith("-H") and ":" in word:
         return f"-H{_header(word[2:])}"
     if before.startswith("-") and "=" not in before and not word.startswith("--"):
@@ -108,6 +108,9 @@ def _header(text: str) -> str:
 
 
 def _plain(word: str) -> str:
+    name = word.partition("=")[0]
+    if _ASSIGNED.match(word) and name.isidentifier() and is_secret_name(name):
+        return _assignment(word)  # with whatever its value holds
     if "://" in word and not re.search(r"\s", word):
         word = _masked_path(word)
     word = _covered(word, secret_places.spans(word, (), frozenset()))

@@ -1,34 +1,30 @@
-"""Questions: what the members of a merged server ask the client, under ids that nobody can guess. Pure.
+"""Questions: what a shared child has asked its clients, each under a private id that its client alone can answer. Pure.
 
-Two members may use the same id, and none may answer, cancel or disturb what another asked. So each question goes to
-the client under a private text (which is its progress token, too, where it has one), and comes back under its own id.
 (JSON-RPC 2.0 section 4; MCP base protocol, "Requests", "Progress", "Cancellation".)
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mcp_remote_py.core import message as msg
-from mcp_remote_py.core import splice
+from mcp_remote_py.core.inflight import InFlight
 from mcp_remote_py.core.message import JsonId, Key, Message, key_of
+from server_stub.core.rewriting import id_in, spliced, token_of
 
-MOST = 200
-"""So many questions of one member may wait for the client; more are not passed on."""
-
-_TOKEN = ("params", "_meta", "progressToken")
-
-
-class ToMember(NamedTuple):
-    """Carry this to that member."""
-
-    member: str
-    message: Message
+NEEDED = {"sampling/createMessage": "sampling", "elicitation/create": "elicitation", "roots/list": "roots"}
+"""What a client must offer to be asked."""
+CAPABILITIES: dict[str, Any] = {"sampling": {}, "elicitation": {}, "roots": {}}
+"""What a shared child is told of its clients: all that any of them might do. Roots are not said to change: those of one
+client would hold for all."""
 
 
-class _Open(NamedTuple):
-    member: str
+class Question(NamedTuple):
+    """One that is open."""
+
+    client: int
     identifier: JsonId
+    """The child's own."""
     token: JsonId | None
 
 
@@ -36,61 +32,70 @@ class Questions:
     """See the module's text."""
 
     def __init__(self) -> None:
-        self._open: dict[str, _Open] = {}
-        self._private: dict[tuple[str, Key], str] = {}
+        self._open: InFlight[Question] = InFlight()
+        self._of_child: dict[Key, str] = {}
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def ask(self, member: str, message: Message, private: str) -> Message | None:
-        """A member asks. Returns the question as the client gets it; None where too many wait already."""
-        if message.id is None or sum(one.member == member for one in self._open.values()) >= MOST:
+    def ask(self, client: int, message: Message, fresh: str) -> Message:
+        """Note a question, and return it as the client gets it: under the id `fresh`, which is its token, too."""
+        identifier = message.key.value
+        token = token_of(message)
+        self._open.begin(key_of(fresh), Question(client, identifier, token))
+        self._of_child[message.key] = fresh
+        rewritten = msg.with_id(message, fresh)
+        return rewritten if token is None else spliced(rewritten, ("params", "_meta", "progressToken"), fresh)
+
+    def answered(self, client: int, message: Message) -> Message | None:
+        """Return the answer as the child gets it; None where this client has not been asked that."""
+        question = None if message.id is None else self._open.get(message.key)
+        if question is None or question.client != client:
             return None
-        meta = message.params.get("_meta")
-        token = scalar(meta.get("progressToken")) if isinstance(meta, dict) else None
-        self._open[private] = _Open(member, message.id, token)
-        self._private[member, message.key] = private
-        if token is not None:
-            spelled = msg.encode(private).decode("utf-8")
-            message = splice.with_at(message, _TOKEN, lambda _: spelled)
-        return msg.with_id(message, private)
+        self._finish(message.key)
+        return msg.with_id(message, question.identifier)
 
-    def answer(self, message: Message) -> ToMember | None:
-        """The client answered. None: to nothing that is open."""
-        entry = self._finish(message.id)
-        return None if entry is None else ToMember(entry.member, msg.with_id(message, entry.identifier))
-
-    def progress(self, message: Message) -> ToMember | None:
-        """The client reports progress. None: on nothing that is open, or that did not ask for it."""
-        token = message.params.get("progressToken")
-        entry = self._open.get(token) if isinstance(token, str) else None
-        if entry is None or entry.token is None:
+    def progress(self, client: int, message: Message) -> Message | None:
+        """Return a client's progress as the child gets it; None where it belongs to no question that it was asked."""
+        token = id_in(message.params, "progressToken")
+        question = None if token is None else self._open.get(key_of(token))
+        if question is None or question.client != client or question.token is None:
             return None
-        return ToMember(entry.member, msg.with_param(message, "progressToken", entry.token))
+        return msg.with_param(message, "progressToken", question.token)
 
-    def cancel(self, member: str, message: Message) -> Message | None:
-        """A member needs no answer any more. Returns the cancellation as the client gets it."""
-        target = scalar(message.params.get("requestId"))
-        private = None if target is None else self._private.get((member, key_of(target)))
-        if private is None or self._finish(private) is None:
+    def withdrawn(self, message: Message) -> tuple[int, Message] | None:
+        """The child cancels a question. Returns who is to hear that, and what; None where it is not open."""
+        target = id_in(message.params, "requestId")
+        fresh = None if target is None else self._of_child.get(key_of(target))
+        question = None if fresh is None else self._finish(key_of(fresh))
+        if question is None or fresh is None:
             return None
-        return msg.with_param(message, "requestId", private)
+        return question.client, msg.with_param(message, "requestId", fresh)
 
-    def gone(self, member: str) -> list[Message]:
-        """A member is gone. Returns the cancellations of what it had asked."""
-        privates = [private for private, entry in self._open.items() if entry.member == member]
-        for private in privates:
-            self._finish(private)
-        reason = "the server that asked is gone"
-        return [msg.notification("notifications/cancelled", {"requestId": one, "reason": reason}) for one in privates]
+    def part(self, client: int) -> list[JsonId]:
+        """This client will answer nothing any more. Returns the child's ids of what it was asked."""
+        found = []
+        for key in self._open:
+            question = self._open.get(key)
+            if question is not None and question.client == client:
+                self._finish(key)
+                found.append(question.identifier)
+        return found
 
-    def _finish(self, private: JsonId | None) -> _Open | None:
-        entry = self._open.pop(private, None) if isinstance(private, str) else None
-        if entry is not None and self._private.get((entry.member, key_of(entry.identifier))) == private:
-            del self._private[entry.member, key_of(entry.identifier)]
-        return entry
+    def clear(self) -> list[tuple[int, Message]]:
+        """The child is gone. Returns who is to hear that an answer is not needed any more."""
+        self._of_child.clear()
+        reason = "the server has ended"
+        return [
+            (
+                question.client,
+                msg.notification("notifications/cancelled", {"requestId": key.value, "reason": reason}),
+            )
+            for key, question in self._open.drain()
+        ]
 
-
-def scalar(value: object) -> JsonId | None:
-    """Return an id or a token as JSON gives it, None for what can be neither."""
-    return value if isinstance(value, str | int | float) and not isinstance(value, bool) else None
+    def _finish(self, key: Key) -> Question | None:
+        question = self._open.finish(key)
+        if question is not None and self._of_child.get(key_of(question.identifier)) == key.value:
+            del self._of_child[key_of(question.identifier)]
+        return question

@@ -76,12 +76,15 @@ def plain(node: Node) -> Any:
 
 _SPACE = re.compile(r"(?:[\s\ufeff]+|//[^\n\r]*|/\*.*?\*/)*", re.DOTALL)
 _WORD = re.compile(r"[^\W\d][\w$]*|\$[\w$]*")
-_NUMBER = re.compile(r"([+-]?)(0[xX][0-9a-fA-F]+|(?:(?:0|[1-9]\d*)(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?)(?![\w.$])", re.ASCII)
+_NUMBER = re.compile(
+    r"([+-]?)(0[xX][0-9a-fA-F]+|(?:(?:0|[1-9]\d*)(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?)(?![\w.$])", re.ASCII
+)
 _PLAIN = {'"': re.compile(r'[^"\\\n\r]*'), "'": re.compile(r"[^'\\\n\r]*")}
 _ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", '"': '"', "'": "'", "\\": "\\", "/": "/"}
 _HEX = re.compile(r"[0-9a-fA-F]{4}")
 _LITERALS: dict[str, Any] = {"true": True, "false": False, "null": None}
 _LONGEST_NUMBER = 300
+_SHOWN = 16
 
 
 class _Reader:
@@ -109,7 +112,9 @@ class _Reader:
         if self.at >= len(self.text):
             return "the end of the file"
         word = _WORD.match(self.text, self.at)
-        return repr(word.group(0)[:20] if word else self.text[self.at])
+        if word is None:
+            return repr(self.text[self.at])
+        return repr(word.group(0)) if word.group(0).isalpha() and len(word.group(0)) <= _SHOWN else "a word"
 
     def skip(self) -> None:
         """Go on behind white space and comments."""

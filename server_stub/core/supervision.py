@@ -1,4 +1,4 @@
-"""Supervision: how a member's child fares, as a table. States and events in, the next state out. Pure: no clock, no dice.
+"""Supervision: how a member's child fares, as a table. States and events in, the next state out. Pure.
 
 One `Supervision` follows one place for a child: that of one session, or that which several sessions share. Where the
 place is shared, the child is restarted in it; where it is a session's, its end is the end of the session, and the next
@@ -71,7 +71,9 @@ TABLE: tuple[Row, ...] = (
     Row(_STARTING, Event.NOT_STARTED, Guard.SPENT, _FAILED, _COUNTED),
     Row(_STARTING, Event.NOT_STARTED, Guard.OVER, _STOPPED, _COUNTED),
     Row(_STARTING, Event.UNWANTED, Guard.ALWAYS, _STOPPED, "the child is ended"),
-    Row(_READY, Event.MISSED, Guard.ALWAYS, _DEGRADED, "asked again; after the last ping that may be missed it is ended"),
+    Row(
+        _READY, Event.MISSED, Guard.ALWAYS, _DEGRADED, "asked again; after the last ping that may be missed it is ended"
+    ),
     Row(_READY, Event.ENDED, Guard.RESTS, _COOLING, _LOST),
     Row(_READY, Event.ENDED, Guard.SPENT, _FAILED, _LOST),
     Row(_READY, Event.ENDED, Guard.OVER, _STOPPED, "open calls are answered at once; its session ends"),

@@ -74,7 +74,7 @@ class Operators:
         return None if found is None else found[0].methods
 
     async def handle(self, request: web.Request, path: str) -> web.StreamResponse | None:
-        """Answer, or return None where this is no operator's path. `path`: as it was sent, percent-encoded."""
+        """Answer, or return None where this is no operator's path. `path`: as it was sent, or decoded."""
         found = self._route(path)
         if found is None:
             return None
@@ -95,7 +95,11 @@ class Operators:
             return exact, ""
         first, _, rest = path.removeprefix("/").partition("/")
         named = self._named.get(f"/{first}")
-        return None if named is None else (named, urllib.parse.unquote(rest.rstrip("/")))
+        return None if named is None else (named, rest.rstrip("/"))
+
+    def _find(self, name: str) -> Hosted | None:
+        """Return the member of this name; whoever wrote a name percent-encoded twice, or not at all, is understood."""
+        return self._fleet.find(name) or self._fleet.find(urllib.parse.unquote(name))
 
     # --- Looking -----------------------------------------------------------------------------------------------------
 
@@ -114,7 +118,7 @@ class Operators:
 
     async def _tools(self, request: web.Request, name: str) -> web.Response:
         del request
-        hosted = self._fleet.find(name)
+        hosted = self._find(name)
         if hosted is None:
             return self._unknown(name)
         try:
@@ -123,16 +127,18 @@ class Operators:
         except Fault as fault:
             return self._failed(hosted, fault)
         except TimeoutError:
-            return _reply(502, {"error": f"It did not answer within {_TOOLS_SECONDS:g} s.", "server": name})
+            return _reply(
+                502, {"error": f"It did not answer within {_TOOLS_SECONDS:g} s.", "server": hosted.member.name}
+            )
         # the answer goes on byte for byte, as everything that a server says
-        return _raw_reply(200, b'{"server":%b,"response":%b}' % (encode(name), answer.raw))
+        return _raw_reply(200, b'{"server":%b,"response":%b}' % (encode(hosted.member.name), answer.raw))
 
     # --- Changing ----------------------------------------------------------------------------------------------------
 
     async def _sweep(self, request: web.Request, name: str) -> web.Response:
         del name
         wanted = request.query.get("server")
-        only = None if wanted is None else self._fleet.find(wanted)
+        only = None if wanted is None else self._find(wanted)
         if wanted is not None and only is None:
             return self._unknown(wanted)
         swept = [hosted.sweep() for hosted in ([only] if only is not None else self._fleet.members())]
@@ -142,7 +148,7 @@ class Operators:
 
     async def _restart(self, request: web.Request, name: str) -> web.Response:
         del request
-        hosted = self._fleet.find(name)
+        hosted = self._find(name)
         if hosted is None:
             return self._unknown(name)
         shown = _shown(hosted)
@@ -153,7 +159,7 @@ class Operators:
             await hosted.restart()
         except Fault as fault:
             return self._failed(hosted, fault)
-        return _reply(200, {"status": "ok", "server": name, "state": operators.state_of(_shown(hosted))})
+        return _reply(200, {"status": "ok", "server": hosted.member.name, "state": operators.state_of(_shown(hosted))})
 
     # --- Answers -----------------------------------------------------------------------------------------------------
 

@@ -21,13 +21,9 @@ from typing import NamedTuple
 PACKAGE_JSON = Path(__file__).with_name("package.json")
 PYTHONS: dict[str, tuple[str, ...]] = {
     "py1": ("mcp[ws]==1.30.0",),
-    "py2": ("mcp==2.3.0", "mcp-server-calculator==0.2.1"),
-    "servers": (
-        "mcp-server-fetch==2026.10.24",
-        "mcp-server-git==2026.10.19",
-        "mcp-server-sqlite==2025.4.25",
-        "mcp-server-time==2026.10.19",
-    ),
+    "py2": ("mcp==2.3.0",),
+    "servers": ("mcp-server-fetch==2026.10.24", "mcp-server-git==2026.10.19", "mcp-server-time==2026.10.19"),
+    "older-servers": ("mcp==1.30.0", "mcp-server-calculator==0.2.1", "mcp-server-sqlite==2025.4.25"),
 }
 """Virtual environments by name, and what is in each: the SDKs, and servers that people run."""
 WRAPPERS_NPM = {"mcp-proxy": "6.7.19", "supergateway": "4.0.0"}

@@ -16,6 +16,7 @@ from mcp_remote_py.core.options import Option
 from mcp_remote_py.option_table import OPTIONS
 from server_stub import option_table as server_options
 from tests.peers.conformance import EXTENSION, written
+from tests.support.config_pages import config_file_page, schema_page
 
 DOCS = Path(__file__).resolve().parent.parent.parent / "docs"
 _BRANCH = re.compile(r"[├└]── (?P<name>\w+)\s+(?P<meaning>.+?)\s+(?P<code>-\d+)\s+(?P<ran>.+)")
@@ -169,6 +170,8 @@ after it cannot be answered (or, where a second sign-in is under test, cannot as
 
 
 PAGES: dict[str, Callable[[], str]] = {
+    "reference/config-file.md": config_file_page,
+    "reference/config-schema.json": schema_page,
     "reference/conformance.md": conformance_page,
     "reference/errors.md": errors_page,
     "reference/options.md": options_page,

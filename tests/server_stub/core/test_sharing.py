@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mcp_remote_py.core import message as msg
 from mcp_remote_py.core.errors import BackendDown, Fault
 from mcp_remote_py.core.message import Key, Kind, Message, parse_one
-from server_stub.core.sharing import Command, Ended, Failed, Note, Sharing, Stage, Starts, ToChild, ToClient
+from server_stub.core.sharing import Command, Ended, Failed, Note, Sharing, Stage, ToChild, ToClient
 from tests.support.examples import examples
 
 OURSELVES = {"name": "ourselves", "version": "1"}
@@ -39,7 +39,7 @@ class Play:
         self.commands: list[Command] = []
         self._count = 0
         if ready:
-            self.do(self.sharing.child_up())
+            self.do(self.sharing.child_up("seed"))
             self.client(99, call("warm-up")).greet()
             private = self.to_child()[-1].id
             self.child({"jsonrpc": "2.0", "id": private, "result": {}})
@@ -56,7 +56,7 @@ class Play:
         return self.do(self.sharing.request(number, message, f"private-{self._count}"))
 
     def child(self, doc: dict[str, Any] | str) -> Self:
-        return self.do(self.sharing.from_child(m(doc)))
+        return self.do(self.sharing.from_child(m(doc), f"fresh-{len(self.commands)}"))
 
     def greet(self, **changes: Any) -> Self:
         """Let the child answer the greeting it was just sent."""
@@ -87,7 +87,7 @@ def the_answer(play: Play) -> Message:
 def test_a_request_waits_until_the_child_is_there_and_greeted() -> None:
     play = Play(ready=False).client(1, call(5))
     assert play.take() == []
-    play.do(play.sharing.child_up())
+    play.do(play.sharing.child_up("seed"))
     (greeting,) = play.to_child()
     assert greeting.params == {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": OURSELVES}
     play.greet()
@@ -97,7 +97,7 @@ def test_a_request_waits_until_the_child_is_there_and_greeted() -> None:
 
 def test_initialize_is_answered_from_what_the_child_once_said() -> None:
     play = Play(ready=False).client(1, call("a", "initialize", clientInfo={"name": "first"}))
-    play.do(play.sharing.child_up())
+    play.do(play.sharing.child_up("seed"))
     assert play.to_child()[0].params["clientInfo"] == {"name": "first"}
     play.greet()
     commands = play.take()
@@ -126,7 +126,7 @@ def test_initialized_reaches_the_child_once() -> None:
 )
 def test_a_client_of_an_older_revision_is_answered_with_its_own(asked: Any, answered: str) -> None:
     play = Play(ready=False).client(1, call(1))
-    play.do(play.sharing.child_up()).greet(protocolVersion="2025-06-18").take()
+    play.do(play.sharing.child_up("seed")).greet(protocolVersion="2025-06-18").take()
     answer = the_answer(play.client(2, call(2, "initialize", protocolVersion=asked)))
     assert answer.result == {**GREETING, "protocolVersion": answered}
     assert parse_one(answer.raw).doc == answer.doc
@@ -134,7 +134,7 @@ def test_a_client_of_an_older_revision_is_answered_with_its_own(asked: Any, answ
 
 def test_a_child_that_refuses_the_greeting_refuses_all_who_wait_and_is_asked_again() -> None:
     play = Play(ready=False).client(1, call("a")).client(2, call("b", "initialize"))
-    play.do(play.sharing.child_up())
+    play.do(play.sharing.child_up("seed"))
     error = {"code": -32000, "message": "no"}
     play.child({"jsonrpc": "2.0", "id": play.to_child()[-1].id, "error": error})
     answers = [command.message for command in play.take() if isinstance(command, ToClient)]
@@ -252,7 +252,7 @@ def test_nobody_cancels_what_is_not_his(target: Any) -> None:
 def test_a_request_that_still_waits_is_cancelled_without_the_child() -> None:
     play = Play(ready=False).client(1, call(5)).client(1, note("notifications/cancelled", requestId=5))
     assert play.take() == [Ended("private-1")]
-    play.do(play.sharing.child_up())
+    play.do(play.sharing.child_up("seed"))
     assert play.take() == []
 
 
@@ -326,7 +326,7 @@ def test_every_open_request_gets_the_fault_and_knows_whether_it_may_have_run() -
 
 def test_the_next_child_is_greeted_again() -> None:
     play = Play()
-    play.do(play.sharing.child_gone(BackendDown("gone"))).client(1, call(1)).do(play.sharing.child_up())
+    play.do(play.sharing.child_gone(BackendDown("gone"))).client(1, call(1)).do(play.sharing.child_up("seed"))
     assert [message.method for message in play.to_child()] == ["initialize"]
 
 
@@ -338,15 +338,6 @@ def test_a_request_that_could_not_be_written_ends_alone() -> None:
     play.do(play.sharing.not_sent(str(first.id), fault))
     assert play.take() == [Failed(str(first.id), fault)]
     assert play.sharing.open_requests == 1
-
-
-def test_three_starts_in_five_minutes_are_allowed() -> None:
-    starts = Starts()
-    assert [starts.wait(now) for now in (0.0, 1.0, 2.0)] == [0.0, 0.0, 0.0]
-    assert starts.wait(10.0) == 290.0
-    assert starts.wait(299.0) == 1.0
-    assert starts.wait(300.0) == 0.0
-    assert starts.wait(300.5) == 0.5
 
 
 # --- Properties ------------------------------------------------------------------------------------------------------
@@ -441,17 +432,17 @@ def _step(world: World, step: tuple[Any, ...], count: int) -> None:
         mark = (
             world.at_child[identifier] if step[2] else world.at_child.pop(identifier)
         )  # sometimes it will do so twice
-        result = GREETING if identifier.endswith("-greeting") else {"mark": mark, "quote": identifier}
-        world.take(sharing.from_child(m({"jsonrpc": "2.0", "id": identifier, "result": result})))
+        result = GREETING if "-greeting-" in identifier else {"mark": mark, "quote": identifier}
+        world.take(sharing.from_child(m({"jsonrpc": "2.0", "id": identifier, "result": result}), ""))
     elif kind == "progress" and world.tokens:
         token, mark = world.tokens[step[1] % len(world.tokens)]
-        world.take(sharing.from_child(note("notifications/progress", progressToken=token, mark=mark)))
+        world.take(sharing.from_child(note("notifications/progress", progressToken=token, mark=mark), ""))
     elif kind == "invent":
-        world.take(sharing.from_child(m({"jsonrpc": "2.0", "id": step[1], "result": {"mark": "invented"}})))
-        world.take(sharing.from_child(note("notifications/progress", progressToken=step[1], mark="invented")))
+        world.take(sharing.from_child(m({"jsonrpc": "2.0", "id": step[1], "result": {"mark": "invented"}}), ""))
+        world.take(sharing.from_child(note("notifications/progress", progressToken=step[1], mark="invented"), ""))
     elif kind == "up" and sharing.stage is Stage.DOWN:
         world.at_child.clear()
-        world.take(sharing.child_up())
+        world.take(sharing.child_up("seed"))
     elif kind == "gone" and sharing.stage is not Stage.DOWN:
         world.take(sharing.child_gone(BackendDown("gone")))
 
@@ -463,7 +454,7 @@ def test_every_request_ends_once_and_for_its_own_client_under_any_interleaving(s
     for count, step in enumerate(steps):
         _step(world, step, count)
     if world.sharing.stage is Stage.DOWN:
-        world.take(world.sharing.child_up())
+        world.take(world.sharing.child_up("seed"))
     for _ in range(2):  # the greeting, then the rest
         for identifier in list(world.at_child):
             _step(world, ("answer", list(world.at_child).index(identifier), False), -1)

@@ -1,24 +1,25 @@
-"""JSON with comments as text: find the members of an object in it, and put one in, replace or take out.
+"""JSON with comments as text: put a member into an object of it, replace one, take one out. Pure.
 
-Everything else stays byte for byte: positions come from json-five's tokens, and the text is cut there. No file here.
+Everything else stays byte for byte: `relaxed_json` says where each thing stands, and the text is cut there.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-if TYPE_CHECKING:
-    from json5.tokenizer import JSON5Token
+from server_stub.core import relaxed_json
+from server_stub.core.relaxed_json import Node, NotJson, Object
 
-_NOTHING = ("WHITESPACE", "LINE_COMMENT", "BLOCK_COMMENT")
 _LINE = 100
 """A list that fits in a line of so many characters is written in one."""
+_SPACE = re.compile(r"(?:[\s\ufeff]+|//[^\n\r]*|/\*.*?\*/)*", re.DOTALL)
 
 
-class NotJson(ValueError):
-    """The text is no JSON with comments, or not of the shape that was expected. The text says where, for people."""
+class Unfit(Exception):
+    """The text has not the shape that was expected. `str` says what is the matter, for people."""
 
 
 class Item(NamedTuple):
@@ -26,10 +27,13 @@ class Item(NamedTuple):
 
     name: str
     start: int
-    value_start: int
-    end: int
+    node: Node
     comma: int | None
     """Where the comma behind it stands, if there is one."""
+
+    @property
+    def end(self) -> int:
+        return self.node.end
 
 
 class Braces(NamedTuple):
@@ -40,67 +44,55 @@ class Braces(NamedTuple):
     items: tuple[Item, ...]
 
     def find(self, name: str) -> Item | None:
-        """Return the member of this name. Raises `NotJson` where there are several."""
+        """Return the member of this name. Raises `Unfit` where there are several."""
         found = [item for item in self.items if item.name == name]
         if len(found) > 1:
-            raise NotJson(f"{name!r} is there {len(found)} times; take out what is not meant")
+            raise Unfit(f"{name!r} is there {len(found)} times. Take out what is not meant.")
         return found[0] if found else None
 
 
-def load(text: str) -> Any:
-    """Return what the text says. Raises `NotJson`."""
-    import json5
-
-    try:
-        return json5.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise NotJson(str(error).splitlines()[0] if str(error) else "it is nested too deeply") from None
-
-
 def members(text: str, path: Sequence[str]) -> Braces | None:
-    """Return the object at this path, None where there is none. Raises `NotJson` for a text that is no JSON object."""
-    load(text)  # what it accepts has balanced braces and a comma between two members
-    tokens = _significant(text)
-    at = 0
-    if tokens[0].type != "LBRACE":
-        raise NotJson("the document is no object; it begins with something else than {")
+    """Return the object at this path, None where there is none. Raises `Unfit`."""
+    try:
+        node = relaxed_json.parse(text)
+    except NotJson as error:
+        raise Unfit(f"line {error.line}: this is no JSON: {error}.") from None
+    braces = _braces(text, node, "the document")
     for name in path:
-        item = _braces(tokens, at).find(name)
+        item = braces.find(name)
         if item is None:
             return None
-        at = next(number for number, token in enumerate(tokens) if token.index == item.value_start)
-        if tokens[at].type != "LBRACE":
-            raise NotJson(f"{name!r} is no object")
-    return _braces(tokens, at)
+        braces = _braces(text, item.node, repr(name))
+    return braces
 
 
 def put(text: str, path: Sequence[str], name: str, value: Any) -> str:
     """Return the text with this member in the object at `path`: in place of what had its name, else as the last one.
 
-    Missing objects of the path are made. Raises `NotJson`.
+    Missing objects of the path are made. Raises `Unfit`.
     """
     if path and members(text, path) is None:
         *above, last = path
         text = put(text, above, last, {})
     braces = members(text, path)
     if braces is None:  # it was made above
-        raise NotJson(f"{'.'.join(path)} is no object")
+        raise Unfit(f"{'.'.join(path)} is no object")
     item = braces.find(name)
     if item is not None:
         around = _indent_at(text, item.start) if "\n" in text else None
-        return text[: item.value_start] + _written(text, value, around) + text[item.end :]
+        return text[: item.node.start] + _written(text, value, around) + text[item.end :]
     return _append(text, braces, name, value)
 
 
 def take_out(text: str, path: Sequence[str], name: str) -> str:
-    """Return the text without this member, and without what stands behind it on its line. Raises `NotJson`.
+    """Return the text without this member, and without what stands behind it on its line. Raises `Unfit`.
 
     Comments on lines of their own stay: nobody but their author knows what they belong to.
     """
     braces = members(text, path)
     item = braces.find(name) if braces else None
     if braces is None or item is None:
-        raise NotJson(f"there is no {name!r}")
+        raise Unfit(f"there is no {name!r}")
     at = braces.items.index(item)
     before = braces.items[at - 1] if at else None
     following = braces.items[at + 1] if at + 1 < len(braces.items) else None
@@ -123,39 +115,15 @@ def take_out(text: str, path: Sequence[str], name: str) -> str:
 # --- Reading ---------------------------------------------------------------------------------------------------------
 
 
-def _significant(text: str) -> list[JSON5Token]:
-    from json5.tokenizer import tokenize
-
-    return [token for token in tokenize(text) if token.type not in _NOTHING]
-
-
-def _braces(tokens: Sequence[JSON5Token], at: int) -> Braces:
-    """Return the object whose `{` is token number `at`. The tokens are known to be well-formed."""
+def _braces(text: str, node: Node, what: str) -> Braces:
+    if not isinstance(node.value, Object):
+        raise Unfit(f"{what} is no object.")
     items: list[Item] = []
-    here = at + 1
-    while tokens[here].type != "RBRACE":
-        key, behind = tokens[here], _value_end(tokens, here + 2)
-        comma = tokens[behind].index if tokens[behind].type == "COMMA" else None
-        items.append(Item(_key(key), key.index, tokens[here + 2].index, tokens[behind - 1].end, comma))
-        here = behind + (comma is not None)
-    return Braces(tokens[at].end, tokens[here].index, tuple(items))
-
-
-def _value_end(tokens: Sequence[JSON5Token], at: int) -> int:
-    """Return the number of the `,` or `}` behind the value that begins at token number `at`."""
-    depth = 0
-    while depth or tokens[at].type not in ("COMMA", "RBRACE"):
-        depth += {"LBRACE": 1, "LBRACKET": 1, "RBRACE": -1, "RBRACKET": -1}.get(tokens[at].type or "", 0)
-        at += 1
-    return at
-
-
-def _key(token: JSON5Token) -> str:
-    if token.type in ("DOUBLE_QUOTE_STRING", "SINGLE_QUOTE_STRING"):
-        import json5
-
-        return str(json5.loads(token.value))
-    return token.value
+    for entry in node.value:
+        found = _SPACE.match(text, entry.node.end)
+        comma = found.end() if found else entry.node.end
+        items.append(Item(entry.name, entry.start, entry.node, comma if text[comma] == "," else None))
+    return Braces(node.start + 1, node.end - 1, tuple(items))
 
 
 # --- Writing ---------------------------------------------------------------------------------------------------------

@@ -1,0 +1,74 @@
+"""The reaper: a small process beside the server that ends the groups of its children once it is gone, however it went.
+
+Run as a file of its own (`python -I -S reaper_program.py`), with nothing imported but what every interpreter has
+loaded already: it lives as long as the server, and should cost next to nothing. stdin is a pipe whose writing end the
+server alone holds: `+PID` says that the process group of this leader lives, `-PID` that it is gone. At the end of the
+pipe the groups that are left get SIGTERM, two seconds, and SIGKILL. POSIX only.
+"""
+
+import os
+import signal
+import time
+
+GRACE = 2.0
+"""Seconds between SIGTERM and SIGKILL."""
+_POLL = 0.05
+_CHUNK = 4096
+
+
+def watch(source: int) -> dict[int, bytes | None]:
+    """Read the pipe to its end. Returns the leaders of the groups that are left, and when each of them was born."""
+    living: dict[int, bytes | None] = {}
+    rest = b""
+    while chunk := os.read(source, _CHUNK):
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            sign, leader = line[:1], int(line[1:])
+            if sign == b"+":
+                living[leader] = birth(leader)
+            else:
+                living.pop(leader, None)
+    return living
+
+
+def birth(process: int) -> bytes | None:
+    """Return when this process was started, in ticks since boot; None where there is none, or no /proc."""
+    try:
+        with open(f"/proc/{process}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[19]
+    except (OSError, IndexError):
+        return None
+
+
+def end(living: dict[int, bytes | None]) -> None:
+    """End these groups, but for those whose leader's pid is another process by now: that group was gone long before."""
+    ours = [leader for leader, born in living.items() if birth(leader) in (None, born)]
+    _signal(ours, signal.SIGTERM)
+    deadline = time.monotonic() + GRACE
+    while ours and time.monotonic() < deadline:
+        time.sleep(_POLL)
+        ours = _signal(ours, 0)
+    _signal(ours, signal.SIGKILL)
+
+
+def _signal(leaders: list[int], number: int) -> list[int]:
+    """Signal these groups. Returns those that are there."""
+    there = []
+    for leader in leaders:
+        try:
+            os.killpg(leader, number)
+        except OSError:
+            continue  # gone, which is what was wanted; or not ours, and then nothing can be done
+        there.append(leader)
+    return there
+
+
+def main() -> None:
+    """Outlive whatever is aimed at the server and all around it: only the end of the pipe counts."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP):
+        signal.signal(number, signal.SIG_IGN)
+    end(watch(0))
+
+
+if __name__ == "__main__":
+    main()
