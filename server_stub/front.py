@@ -22,6 +22,7 @@ from server_stub.core.vitals import State, Vitals
 from server_stub.doorkeeper import Doorkeeper
 from server_stub.endpoints.ops import Ops
 from server_stub.endpoints.replies import json_reply, rejected
+from server_stub.endpoints.wires import Table
 from server_stub.guards import request_key
 from server_stub.guards.site import Site
 
@@ -40,7 +41,7 @@ class Desk(Protocol):
     def doorkeeper(self) -> Doorkeeper: ...
 
     @property
-    def table(self) -> Mapping[str, Mapping[str, Handler]] | None:
+    def table(self) -> Table | None:
         """Its endpoints by tail and method; None while it has none, because it may not run."""
         ...
 

@@ -97,11 +97,10 @@ class HostedServer:
     # --- what operators see ------------------------------------------------------------------------------------------
 
     def _state(self) -> dict[str, Any]:
-        findings = [_public(finding_text) for finding_text in map(str, self._hosted.roster.findings)]
-        return {
-            "config": self._hosted.roster.digest,
-            "warnings": [self._redactor.scrub(text) for text in (*map(_public, self._hosted.warnings), *findings)],
-        }
+        texts = (*self._hosted.warnings, *map(str, self._hosted.roster.findings))
+        folder = os.path.dirname(os.path.abspath(self._hosting.file)) + os.sep  # is nobody's business
+        warnings = [self._redactor.scrub(text.replace(folder, "")) for text in texts]
+        return {"config": self._hosted.roster.digest, "warnings": warnings}
 
     def _memory_limits(self) -> dict[str, int]:
         found = {hosted.member.name: hosted.member.manners.care.memory for hosted in self._hosted.members()}
@@ -144,8 +143,3 @@ class HostedServer:
             if self._sockets is not None:
                 for text in await self._sockets.keep(self._hosted.ports):
                     logger.error("--port-per-server: %s", text)
-
-
-def _public(text: str) -> str:
-    """Return a warning without the folders of our file, for whoever may ask."""
-    return text.replace(os.getcwd() + os.sep, "")

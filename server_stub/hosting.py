@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
-
-from aiohttp.typedefs import Handler
 
 from mcp_remote_py.core.errors import ConfigError
 from mcp_remote_py.core.http.origins import is_loopback
@@ -30,7 +28,7 @@ from server_stub.core.reload import plan
 from server_stub.core.roster import Command, Member, Roster
 from server_stub.core.vitals import State, Vitals
 from server_stub.doorkeeper import Doorkeeper, doorkeeper_of
-from server_stub.endpoints.wires import Wires
+from server_stub.endpoints.wires import Table, Wires
 from server_stub.events.memory import MemoryEvents
 from server_stub.fleet import Swept
 from server_stub.logbook import request_line
@@ -70,14 +68,14 @@ class HostedMember:
         self._gateway.observe = lambda label, method, identifier: request_line(member.name, method, identifier, label)
         self._grace = timing.grace
         wires = Wires(self._gateway, settings._replace(doors=self.doors, timing=timing), self.doorkeeper, messages)
-        self._table: Mapping[str, Mapping[str, Handler]] = wires.table
+        self._table = wires.table
 
     @property
     def may_run(self) -> bool:
         return self._why_not is None
 
     @property
-    def table(self) -> Mapping[str, Mapping[str, Handler]] | None:
+    def table(self) -> Table | None:
         return self._table if self.may_run else None
 
     @property

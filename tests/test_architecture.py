@@ -131,7 +131,15 @@ LIBRARY_HOMES: dict[str, tuple[str, ...]] = {
     "dotenv": ("server_stub/config_file.py",),
     "psutil": ("server_stub/resources.py",),
     "keyring": ("mcp_remote_py/auth/keyring_store.py",),
-    "aiohttp": ("server_stub/app.py", "server_stub/endpoints/*.py", "server_stub/guards/*.py"),
+    "aiohttp": (
+        "server_stub/app.py",
+        "server_stub/hosted_app.py",
+        "server_stub/front.py",
+        "server_stub/running.py",
+        "server_stub/endpoints/*.py",
+        "server_stub/guards/*.py",
+    ),
+    "watchfiles": ("server_stub/watching.py",),
 }
 """One third-party library, one place; docs/decisions/dependencies.md says why each is there."""
 

@@ -17,6 +17,8 @@ from server_stub.endpoints.websocket import WebSocket
 from server_stub.sessions import Gateway
 from server_stub.settings import ServeSettings
 
+Table = Mapping[str, Mapping[str, Handler]]
+"""Handlers by what follows the prefix, and by method."""
 MCP, SSE, MESSAGES, WS = "mcp", "sse", "messages", "ws"
 
 
@@ -33,12 +35,13 @@ class Wires:
         streamable = StreamableHttp(gateway, settings)
         sse = Sse(gateway, settings, streamable, messages)
         websocket = WebSocket(gateway, settings, doorkeeper)
-        self.table: Mapping[str, dict[str, Handler]] = {
+        found: dict[str, dict[str, Handler]] = {
             MCP: {"POST": streamable.post},
             SSE: {"POST": streamable.post, "GET": sse.get},
             MESSAGES: {"POST": sse.post},
             WS: {"GET": websocket.get},
         }
         if not settings.stateless:
-            self.table[MCP].update(GET=streamable.get, DELETE=streamable.delete)
-            self.table[SSE].update(DELETE=streamable.delete)
+            found[MCP].update(GET=streamable.get, DELETE=streamable.delete)
+            found[SSE].update(DELETE=streamable.delete)
+        self.table: Table = found

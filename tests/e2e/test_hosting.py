@@ -67,10 +67,11 @@ async def test_the_three_wires_work_by_path_and_by_host_name(tmp_path: Path) -> 
     async with hosted(two(), tmp_path, "--domain", "example.com") as server:
         for path, host in (("/b", None), ("", "b.mcp.example.com"), ("/servers/b", None)):
             headers = {"Host": host} if host else {}
-            url = server.url.replace("http", "ws") + path + "/ws"
-            async with connect(url, proxy=None, additional_headers=headers) as socket:
-                await socket.send(json.dumps(initialize()))
-                assert json.loads(await socket.recv())["result"]["serverInfo"]["name"] == "b"
+            port = int(server.url.rpartition(":")[2])
+            url = f"ws://{host or '127.0.0.1'}:{port}{path}/ws"
+            async with connect(url, proxy=None, host="127.0.0.1", port=port) as talk:
+                await talk.send(json.dumps(initialize()))
+                assert json.loads(await talk.recv())["result"]["serverInfo"]["name"] == "b"
             async with server.http.stream("GET", server.url + path + "/sse", headers=headers) as stream:
                 lines = stream.aiter_lines()
                 assert await anext(lines) == "event: endpoint"
@@ -261,7 +262,7 @@ async def test_tokens_of_the_head_change_without_a_restart(tmp_path: Path) -> No
         ({"mcpServers": {"a": {"command": 7, "options": {"panicIfInvalid": True}}}}, (), "panicIfInvalid"),
         ({"mcpServers": {"a": {"command": "false", "options": {"panicIfInvalid": True}}}}, (), "panicIfInvalid"),
         ({"mcpServers": {"a": {"command": "cat"}}}, ("--host", "0.0.0.0"), "without a token"),
-        ({"mcpServers": {"a": {"command": "cat"}}}, ("--stdio",), "exactly one"),
+        ({"mcpServers": {"a": {"command": "cat"}}}, ("--demo",), "exactly one"),
     ],
 )
 async def test_what_must_not_be_served_ends_with_2_and_says_why(

@@ -17,6 +17,7 @@ import pytest
 from websockets.asyncio.client import connect
 
 from tests.support.host import clean_environment, script
+from tests.support.server_children import children_of
 
 ECHO = Path(__file__).parent.parent / "support" / "children" / "echo.py"
 INITIALIZE: dict[str, Any] = {
@@ -47,7 +48,7 @@ async def server() -> AsyncIterator[tuple[psutil.Process, str]]:
 
 
 async def nothing_left(process: psutil.Process) -> None:
-    _, alive = await asyncio.to_thread(psutil.wait_procs, process.children(recursive=True), 15)
+    _, alive = await asyncio.to_thread(psutil.wait_procs, children_of(process), 15)
     assert not alive
 
 
@@ -85,7 +86,7 @@ async def test_a_signal_stops_the_server_and_its_children() -> None:
     async with server() as (process, origin), httpx.AsyncClient(trust_env=False, timeout=30) as client:
         for _ in range(3):
             assert (await client.post(f"{origin}/mcp", json=INITIALIZE, headers=HEADERS)).status_code == 200
-        children = process.children(recursive=True)
+        children = children_of(process)
         assert len(children) == 3
         process.send_signal(signal.SIGTERM)
         gone, alive = await asyncio.to_thread(psutil.wait_procs, [process, *children], 9)

@@ -59,7 +59,7 @@ def ten_servers(peers: Peers, folder: Path) -> list[Real]:
         Real("filesystem", npm("mcp-server-filesystem", files), "read_text_file", {"path": note}, "what the file says"),
         Real("memory", npm("mcp-server-memory"), "read_graph", {}, "wrote the first program", memory),
         Real("thinking", npm("mcp-server-sequential-thinking"), "sequentialthinking", thought, "thoughtNumber"),
-        Real("hello-world", npm("mcp-hello-world"), "echo", {"message": "grüße, 世界"}, "Hello grüße, 世界"),
+        Real("hello-world", npm("mcp-hello-world"), "echo", {"message": "grüße, 世界"}, "You said: grüße, 世界"),
         Real("time", pypi("servers", "mcp_server_time", "--local-timezone=UTC"), "convert_time", moment, "01:30"),
         Real("fetch", pypi("servers", "mcp_server_fetch"), "fetch", {"url": "about:nothing"}, "about:nothing"),
         Real("git", pypi("servers", "mcp_server_git"), "git_status", {"repo_path": repository}, "No commits yet"),

@@ -89,12 +89,12 @@ something else as the first part of a path, so a server of such a name is reache
 | Written | Becomes |
 | --- | --- |
 | `${{VAR}}`, `${{env:VAR}}` | the variable; where it is not set, that is an error of this server |
-| `${{VAR:-text}}`, `${{env:VAR:-text}}` | the text (variables in it are filled in) where the variable is not set, or empty |
+| `${{VAR:-text}}`, `${{env:VAR:-text}}` | the text, also with variables in it, where the variable is not set or empty |
 | `${{input:ID}}` | VS Code's inputs: the variable that is named `ID` |
 | `$${{` | the two characters `${{` |
 
 They are filled in in every text of a server and of the head, once: what a variable holds is not looked through again.
-`$VAR` without braces stays as it is, for a shell. In a server that is disabled, a variable that is not set is a warning.
+`$VAR` without braces stays as it is, for a shell. In a disabled server a variable that is not set is a warning.
 
 They are looked up here, and **the later wins**, as with systemd's `EnvironmentFile`:
 

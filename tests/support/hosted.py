@@ -1,7 +1,7 @@
 """The real `mcp-remote-server --config FILE` as a process, for tests.
 
-    async with hosted({"mcpServers": {"a": named("a")}}, tmp_path) as server:
-        client = server.client("/a/mcp")
+async with hosted({"mcpServers": {"a": named("a")}}, tmp_path) as server:
+    client = server.client("/a/mcp")
 """
 
 from __future__ import annotations
@@ -55,7 +55,12 @@ class HostedServer:
     async def call(self, client: McpClient, tool: str, identifier: int = 7, **arguments: Any) -> Any:
         """Call a tool; returns the text of its answer as a document, or the whole answer where it is an error."""
         answer = await client.post(
-            {"jsonrpc": "2.0", "id": identifier, "method": "tools/call", "params": {"name": tool, "arguments": arguments}}
+            {
+                "jsonrpc": "2.0",
+                "id": identifier,
+                "method": "tools/call",
+                "params": {"name": tool, "arguments": arguments},
+            }
         )
         document = message_in(answer)
         return document if "error" in document else json.loads(document["result"]["content"][0]["text"])

@@ -16,9 +16,10 @@ from mcp_remote_py.core.link import Deliver, Link, Traits
 from mcp_remote_py.core.message import Key, Kind, Message, notification, request
 from server_stub.backends import Peer
 from server_stub.backends.process import ProcessLink
-from server_stub.backends.shared import SharedConnect, shared_connect
+from server_stub.backends.shared import shared_connect
+from server_stub.backends.supervised import Supervised
 from server_stub.children import ServerSpec
-from server_stub.core.sharing import Starts
+from server_stub.core.roster import Care, Manners
 from tests.server_stub.links import SECONDS, eventually, within
 from tests.support.children import child
 from tests.support.link_contract import Delivered, Outcome
@@ -102,15 +103,15 @@ class Client:
 
 
 class Scene:
-    """A `SharedConnect` that was entered, and the pipes it has made."""
+    """A `Supervised` that was entered, and the pipes it has made."""
 
-    def __init__(self, group: asyncio.TaskGroup, connect: SharedConnect, pipes: list[Pipe]) -> None:
-        self.connect = connect
+    def __init__(self, group: asyncio.TaskGroup, supervised: Supervised, pipes: list[Pipe]) -> None:
+        self.connect = supervised.connect
         self.pipes = pipes
-        self._group = group
+        self.group = group
 
     async def client(self, principal: str | None = None) -> Client:
-        client = Client(self.connect(Peer(None, principal)), self._group)
+        client = Client(self.connect(Peer(None, principal)), self.group)
         await client.link.open(client.delivered)
         await within(client.link.listen())  # a shared server says nothing on its own
         return client
@@ -128,8 +129,12 @@ async def scene(make: Callable[[], Any] = Pipe, **options: Any) -> AsyncIterator
         pipes.append(make())
         return pipes[-1]
 
-    async with asyncio.TaskGroup() as group, SharedConnect(make_link, **options) as connect:
-        yield Scene(group, connect, pipes)
+    manners = Manners(care=Care(**options))
+    async with (
+        asyncio.TaskGroup() as group,
+        Supervised("the server", make_link, manners, passes=True) as supervised,
+    ):
+        yield Scene(group, supervised, pipes)
 
 
 def answer_to(message: Message, **result: Any) -> Message:
@@ -147,8 +152,14 @@ async def test_clients_of_one_principal_share_a_child_and_others_do_not() -> Non
 
 async def test_a_peer_with_a_session_gets_a_link_of_its_own() -> None:
     async with scene() as s:
-        link = s.connect(Peer("session", "ann"))
-        assert s.pipes == [link]
+        client = Client(s.connect(Peer("session", "ann")), s.group)
+        await client.link.open(client.delivered)
+        sent = client.send(request(1, "x"))
+        pipe = await s.pipe()
+        assert [message.id for message in await pipe.until(1)] == [1]
+        assert await sent.settle() is None
+        await client.link.close()
+        assert pipe.closed.is_set()
 
 
 async def test_many_clients_with_equal_ids_get_their_own_answers_and_progress() -> None:
@@ -264,16 +275,17 @@ async def test_all_open_requests_of_a_child_that_dies_get_the_fault_and_the_next
         assert pipe.closed.is_set()
 
 
-async def test_a_child_that_keeps_dying_is_started_three_times_and_then_refused() -> None:
-    async with scene(lambda: Pipe(dies=True)) as s:
+async def test_a_child_that_keeps_dying_is_restarted_so_often_and_then_refused_for_a_while() -> None:
+    async with scene(lambda: Pipe(dies=True), restarts=1) as s:
         client = await s.client()
-        faults = [await client.send(request(number, "x")).settle() for number in range(5)]
-        assert [str(fault) for fault in faults[:3]] == ["it died"] * 3
-        for fault in faults[3:]:
+        faults = [await client.send(request(number, "x")).settle() for number in range(4)]
+        assert [str(fault) for fault in faults[:2]] == ["it died"] * 2
+        for fault in faults[2:]:
             assert isinstance(fault, BackendDown)
             assert "as often as is allowed" in str(fault)
+            assert "The next start is possible in" in fault.hint
             assert not fault.may_have_run
-        assert len(s.pipes) == 3
+        assert len(s.pipes) == 2
 
 
 async def test_a_child_that_cannot_be_started_is_a_fault_for_who_asked() -> None:
@@ -285,7 +297,7 @@ async def test_a_child_that_cannot_be_started_is_a_fault_for_who_asked() -> None
 
 
 async def test_an_idle_child_is_stopped_and_a_new_one_serves_the_next_request() -> None:
-    async with scene(idle=0.05, starts=lambda: Starts(limit=100)) as s:
+    async with scene(idle=0.05) as s:
         for number in range(2):
             client = await s.client()
             sent = client.send(request(1, "x"))
@@ -311,7 +323,7 @@ async def test_leaving_answers_what_is_open_and_stops_the_children() -> None:
     group = asyncio.TaskGroup()
     async with group:
         pipe = Pipe()
-        async with SharedConnect(lambda: pipe) as connect:
+        async with shared_connect(lambda: pipe) as connect:
             client = Client(connect(Peer(None, None)), group)
             await client.link.open(client.delivered)
             sent = client.send(request(1, "x"))
@@ -321,7 +333,7 @@ async def test_leaving_answers_what_is_open_and_stops_the_children() -> None:
 
 
 async def test_outside_its_block_it_serves_nobody() -> None:
-    face = shared_connect(Pipe)(Peer(None, None))
+    face = Supervised("the server", Pipe, Manners()).connect(Peer(None, None))
     await face.open(Delivered())
     with pytest.raises(RuntimeError):
         await face.send(request(1, "x"))

@@ -9,17 +9,17 @@ from server_stub.core.reload import plan
 from server_stub.core.roster import Command, Manners, Member, Remote, Roster
 
 NAMES = st.sampled_from(["a", "b", "c", "d"])
-COMMANDS = st.builds(Command, words=st.sampled_from([("x",), ("y", "z")]), env=st.sampled_from([(), (("A", "1"),)]))
-REMOTES = st.builds(Remote, url=st.sampled_from(["http://a/", "http://b/"]))
-MANNERS = st.builds(Manners, tokens=st.sampled_from([None, ("t",)]), share=st.sampled_from(["session", "shared"]))
-MEMBERS = st.builds(
-    Member,
-    name=NAMES,
-    what=COMMANDS | REMOTES,
-    manners=MANNERS,
-    enabled=st.booleans(),
-    invalid=st.sampled_from([None, "why"]),
-)
+WHATS: list[Command | Remote] = [
+    Command(("x",)),
+    Command(("x",), env=(("A", "1"),)),
+    Command(shell="x"),
+    Remote("http://a/"),
+    Remote("http://b/"),
+]
+MANNERS = [Manners(), Manners(tokens=("t",)), Manners(share="shared")]
+MEMBERS = st.tuples(
+    NAMES, st.sampled_from(WHATS), st.sampled_from(MANNERS), st.booleans(), st.sampled_from([None, "why"])
+).map(lambda parts: Member(*parts))
 ROSTERS = st.lists(MEMBERS, unique_by=lambda member: member.name).map(
     lambda members: Roster("config.json", members=tuple(members))
 )

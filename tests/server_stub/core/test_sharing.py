@@ -252,8 +252,8 @@ def test_nobody_cancels_what_is_not_his(target: Any) -> None:
 def test_a_request_that_still_waits_is_cancelled_without_the_child() -> None:
     play = Play(ready=False).client(1, call(5)).client(1, note("notifications/cancelled", requestId=5))
     assert play.take() == [Ended("private-1")]
-    play.do(play.sharing.child_up("seed"))
-    assert play.take() == []
+    play.do(play.sharing.child_up("seed")).greet()
+    assert [message.method for message in play.to_child()] == ["initialize", "notifications/initialized"]
 
 
 def test_initialize_is_never_cancelled() -> None:

@@ -1,0 +1,205 @@
+"""Ten servers that people run, in one process of ours, as official SDKs, our bridge and mcp-remote reach them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from tests.peers.install import Peers
+from tests.peers.programs import bridge, console_script, raw_host, run_host, running
+from tests.peers.ten_servers import FORMS, TOKEN, Real, ten_servers, write_config
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120), pytest.mark.xdist_group("ten-servers")]
+
+HOSTS = Path(__file__).with_name("hosts")
+ROUND_LIMIT = 60.0
+"""Seconds that one host may take to visit all ten."""
+CLIENT = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "host", "version": "1"}}
+SDKS = ("python-1", "python-2", "typescript-1", "typescript-2")
+_LISTENING = re.compile(r"listening on http://127\.0\.0\.1:(\d+)")
+
+
+class Stop(NamedTuple):
+    """Where a host goes, and the servers whose tools it calls there."""
+
+    name: str
+    url: str
+    servers: Sequence[Real]
+    prefix: str = ""
+
+    def calls(self) -> list[tuple[str, dict[str, Any]]]:
+        return [(self.prefix.format(one.name) + one.tool, one.arguments) for one in self.servers]
+
+
+@asynccontextmanager
+async def hosted(file: Path, *options: str) -> AsyncIterator[str]:
+    """Run `mcp-remote-server --config` on a free port; yield `http://127.0.0.1:PORT`."""
+    command = [console_script("mcp-remote-server"), "--config", str(file), "--host", "127.0.0.1", "--port", "0"]
+    async with running([*command, *options], env={"TOKEN_OF_THE_FILE": TOKEN}) as child:
+        match = await child.logged(_LISTENING)
+        yield f"http://127.0.0.1:{match.group(1)}"
+
+
+def named(url: str, wire: str, servers: Sequence[Real]) -> list[Stop]:
+    """Return each server by its host name below `.localhost`."""
+    port = url.rpartition(":")[2]
+    return [Stop(one.name, f"http://{one.name}.mcp.localhost:{port}/{_path(wire)}", [one]) for one in servers]
+
+
+def pathed(url: str, wire: str, servers: Sequence[Real]) -> list[Stop]:
+    """Return each server by its path."""
+    return [Stop(one.name, f"{url}/{one.name}/{_path(wire)}", [one]) for one in servers]
+
+
+def merged(url: str, wire: str, servers: Sequence[Real]) -> list[Stop]:
+    """Return all of them in one."""
+    return [Stop("all", f"{url}/{_path(wire)}", servers, "{}__")]
+
+
+def _path(wire: str) -> str:
+    return {"http": "mcp"}.get(wire, wire)
+
+
+def _names_are_loopback() -> dict[str, str]:
+    """Return the variables with which Python and Node take `*.localhost` for this machine, as not every libc does."""
+    names = HOSTS / "names"
+    return {"PYTHONPATH": str(names), "NODE_OPTIONS": f"--require {names / 'localhost.cjs'}"}
+
+
+async def visit(
+    sdk: str, wire: str, stops: Sequence[Stop], peers: Peers, folder: Path, *, token: str = ""
+) -> dict[str, Any]:
+    """Let a host on this SDK visit all places at once; return its report."""
+    kind, number = sdk.split("-")
+    plan, report = folder / f"{sdk}-{wire}-plan.json", folder / f"{sdk}-{wire}-report.json"
+    document = [
+        {"name": stop.name, "wire": wire, "url": stop.url, "token": token, "calls": stop.calls()} for stop in stops
+    ]
+    plan.write_text(json.dumps(document), encoding="utf-8")
+    program = peers.python(f"py{number}") if kind == "python" else peers.node
+    script = HOSTS / ("visit_python.py" if kind == "python" else "visit_typescript.mjs")
+    environment = {"PEERS_DIR": str(peers.folder), "HOST_SDK": number, "PYTHONUTF8": "1", **_names_are_loopback()}
+    await run_host([program, str(script), str(plan), str(report)], env=environment, limit=ROUND_LIMIT)
+    found: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
+    return found
+
+
+def check(report: dict[str, Any], direct: dict[str, Any], stops: Sequence[Stop]) -> None:
+    """See that every place offered what its servers offer directly, and that every call was answered by the right one."""
+    assert set(report) == {stop.name for stop in stops}
+    for stop in stops:
+        seen = report[stop.name]
+        tools = [stop.prefix.format(one.name) + tool for one in stop.servers for tool in direct[one.name]["tools"]]
+        assert seen["tools"] == sorted(tools)
+        if not stop.prefix:
+            assert seen["server"] == direct[stop.name]["server"]
+        for one, said in zip(stop.servers, seen["said"], strict=True):
+            assert one.says in said, one.name
+
+
+async def speak(command: Sequence[str], stop: Stop, variables: dict[str, str] | None = None) -> dict[str, Any]:
+    """Speak raw lines to a stdio program; return what a host's report has of one place."""
+    environment = {**os.environ, **(variables or {})}
+    async with raw_host(command, env=environment) as host:
+        greeting = await host.ask(1, "initialize", CLIENT)
+        await host.send(b'{"jsonrpc":"2.0","method":"notifications/initialized"}')
+        tools = (await host.ask(2, "tools/list"))["result"]["tools"]
+        said = []
+        for number, (tool, arguments) in enumerate(stop.calls(), 3):
+            answer = await host.ask(number, "tools/call", {"name": tool, "arguments": arguments})
+            said.append("".join(part.get("text", "") for part in answer["result"]["content"]))
+    names = sorted(tool["name"] for tool in tools)
+    return {"server": greeting["result"]["serverInfo"]["name"], "tools": names, "said": said}
+
+
+class Row(NamedTuple):
+    """What every test here needs."""
+
+    peers: Peers
+    folder: Path
+    servers: list[Real]
+    direct: dict[str, Any]
+    """What is seen of each over stdio, with nothing of ours between."""
+
+    def file(self, form: str) -> Path:
+        file = self.folder / f"{form}.json"
+        write_config(form, self.servers, file)
+        return file
+
+
+@pytest.fixture(scope="module")
+def row(peers: Peers, tmp_path_factory: pytest.TempPathFactory) -> Row:
+    folder = tmp_path_factory.mktemp("ten")
+    servers = ten_servers(peers, folder)
+
+    async def look() -> dict[str, Any]:
+        async with asyncio.TaskGroup() as group:
+            jobs = {one.name: group.create_task(speak(one.command, Stop(one.name, "", [one]), one.env)) for one in servers}
+        return {name: job.result() for name, job in jobs.items()}
+
+    direct = asyncio.run(look())
+    for one in servers:
+        assert one.says in direct[one.name]["said"][0], direct[one.name]
+    return Row(peers, folder, servers, direct)
+
+
+async def bridged(row: Row, stops: Sequence[Stop], wire: str, program: str) -> dict[str, Any]:
+    """Start one bridge (ours, or mcp-remote) for each place, all at once; return what was seen through them."""
+    report: dict[str, Any] = {}
+
+    async def one_bridge(stop: Stop) -> None:
+        home = row.folder / program / wire / stop.name
+        home.mkdir(parents=True, exist_ok=True)
+        variables = {"HOME": str(home), "MCP_REMOTE_CONFIG_DIR": str(home / "auth"), **_names_are_loopback()}
+        theirs = [row.peers.node, row.peers.mcp_remote, stop.url, "--transport", f"{wire}-only", "--allow-http"]
+        command = bridge(stop.url, wire) if program == "ours" else theirs
+        report[stop.name] = await speak(command, stop, variables)
+
+    async with AsyncExitStack() as stack:
+        group = await stack.enter_async_context(asyncio.TaskGroup())
+        for stop in stops:
+            group.create_task(one_bridge(stop))
+    return report
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_sdks_reach_all_ten_by_path_whatever_the_form_of_the_file(form: str, row: Row) -> None:
+    token = TOKEN if form == "proxy" else ""
+    async with hosted(row.file(form)) as url:
+        for number, sdk in enumerate(SDKS):
+            wire = ("http", "sse")[(number + FORMS.index(form)) % 2]
+            stops = pathed(url, wire, row.servers)
+            check(await visit(sdk, wire, stops, row.peers, row.folder, token=token), row.direct, stops)
+
+
+async def test_sdks_reach_all_ten_by_host_name(row: Row) -> None:
+    async with hosted(row.file("claude"), "--domain", "localhost") as url:
+        for sdk, wire in (("python-1", "http"), ("typescript-1", "sse"), ("python-2", "sse"), ("typescript-2", "http")):
+            stops = named(url, wire, row.servers)
+            check(await visit(sdk, wire, stops, row.peers, row.folder), row.direct, stops)
+
+
+async def test_sdks_see_all_ten_as_one(row: Row) -> None:
+    async with hosted(row.file("vscode"), "--aggregate") as url:
+        for sdk, wire in (("python-1", "http"), ("typescript-1", "sse"), ("python-2", "sse"), ("typescript-2", "http")):
+            stops = merged(url, wire, row.servers)
+            check(await visit(sdk, wire, stops, row.peers, row.folder), row.direct, stops)
+
+
+@pytest.mark.parametrize(("program", "wire"), [("ours", "http"), ("ours", "ws"), ("mcp-remote", "http")])
+async def test_bridges_reach_all_ten_by_path_by_host_name_and_as_one(program: str, wire: str, row: Row) -> None:
+    async with hosted(row.file("claude"), "--domain", "localhost", "--aggregate") as url:
+        if wire == "ws":
+            url = url.replace("http", "ws", 1)
+        for stops in (pathed(url, wire, row.servers), named(url, wire, row.servers), merged(url, wire, row.servers)):
+            if wire == "ws":
+                stops = [stop._replace(url=stop.url.replace("http", "ws", 1)) for stop in stops]
+            check(await bridged(row, stops, wire, program), row.direct, stops)
