@@ -63,10 +63,13 @@ def inspect(path: str, environ: Mapping[str, str]) -> Roster:
     return examine(path, environ).roster
 
 
-def examine(path: str, environ: Mapping[str, str]) -> Examined:
-    """Return what `inspect` does, and more. Raises `ConfigError` where the file cannot be read at all."""
+def examine(path: str, environ: Mapping[str, str], text: str | None = None) -> Examined:
+    """Return what `inspect` does, and more. `text`: what the file is about to hold, in place of what it holds.
+
+    Raises `ConfigError` where the file cannot be read at all.
+    """
     bundle = _Bundle(path)
-    text = bundle.configuration()
+    text = bundle.configuration(text)
     layout = read_layout(text, path)
     notes = Notes(path)
     shared = bundle.shared(notes)
@@ -119,9 +122,9 @@ class _Bundle:
         self.digest = hashlib.sha256()
         self.sources: dict[str, None] = {}
 
-    def configuration(self) -> str:
+    def configuration(self, text: str | None) -> str:
         self.sources[os.path.abspath(self.path)] = None
-        content = _existing(self.path)
+        content = _existing(self.path) if text is None else text.encode()
         self._count(self.path, content)
         return _decoded(content, self.path)
 

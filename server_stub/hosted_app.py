@@ -129,7 +129,9 @@ class HostedServer:
             try:
                 roster = await asyncio.to_thread(self._read)
                 if roster.digest == self._hosted.roster.digest and not is_order:
-                    self._hosted.warnings = ()  # it was mended by taking the change back
+                    if self._hosted.warnings:
+                        logger.info("the configuration can be used again: it is as it was")
+                    self._hosted.warnings = ()
                     return
                 for secret in roster.secrets:
                     self._redactor.add(secret)

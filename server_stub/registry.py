@@ -209,7 +209,7 @@ def plan(path: str, edit: Edit, environ: Mapping[str, str], given: Mapping[str, 
         line = f":{error.line}" if isinstance(error, relaxed_json.NotJson) else ""
         raise ConfigError(f"{path}{line}: {error}") from None
     environ = {**environ, **given}
-    missing = tuple(dict.fromkeys(one.name for one in wanted_variables.missing(after, place, environ)))
+    missing = tuple(dict.fromkeys(one.name for one in wanted_variables.missing(after, path, environ)))
     filled = {**environ, **dict.fromkeys(missing, "1")}  # what is not set yet is no reason against the change
     old = None
     if before is not None:
@@ -217,7 +217,7 @@ def plan(path: str, edit: Edit, environ: Mapping[str, str], given: Mapping[str, 
             old = config_file.inspect(path, filled)
         except ConfigError:
             pass  # no configuration so far, or a broken one, which may be what is mended here
-    new = _inspected(place, path, after, filled)
+    new = config_file.examine(path, filled, after).roster
     known = {(found.key, found.text) for found in old.errors} if old else set()
     wrong = [found for found in new.errors if (found.key, found.text) not in known]
     if wrong:
@@ -234,19 +234,6 @@ def _text(place: str, path: str) -> str:
         return content.decode("utf-8")
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: only UTF-8 can be edited. Save the file as UTF-8.") from None
-
-
-def _inspected(place: str, path: str, text: str, environ: Mapping[str, str]) -> Roster:
-    """Return what this text would say in the place of the file: names of other files count from its folder."""
-    temporary = _beside(place, text.encode(), None)
-    try:
-        roster = config_file.inspect(temporary, environ)
-    except ConfigError as error:
-        raise ConfigError(str(error).replace(temporary, path)) from None
-    finally:
-        os.unlink(temporary)
-    named = tuple(found._replace(file=path) if found.file == temporary else found for found in roster.findings)
-    return roster._replace(findings=named, file=path)
 
 
 class Written(NamedTuple):

@@ -44,7 +44,7 @@ def wanted(text: str, path: str) -> list[Wanted]:
 
 def missing(text: str, path: str, environ: Mapping[str, str]) -> list[Wanted]:
     """Return those that neither the environment nor a `.env` file sets. Raises `ConfigError`."""
-    folder = os.path.dirname(os.path.realpath(path))
+    folder = os.path.dirname(os.path.abspath(path))
     shared = variables_in(os.path.join(folder, config_file.SHARED))
     layout = config_file.read_layout(text, path)
     named = {one.entry.name: _named_files(one.entry.node) for one in layout.members}

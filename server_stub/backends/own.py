@@ -56,11 +56,19 @@ class Own:
     def traits(self) -> Traits:
         return self.watched.traits
 
+    @property
+    def refusal(self) -> Fault | None:
+        """Why it would be refused now; None where it may start, now or soon."""
+        if self._budget.guard(_now()) is not Guard.SPENT:
+            return None
+        return too_often(self._ward, self._budget, self._register.why)
+
     async def open(self, deliver: Deliver) -> None:
         """Start the child, when that is allowed. Raises a `Fault` that names the member."""
-        while (guard := self._budget.guard(_now())) is not Guard.FREE:
-            if guard is Guard.SPENT:
-                raise too_often(self._ward, self._budget, self._register.why)
+        while not self._ward.is_remote and self._budget.guard(_now()) is not Guard.FREE:
+            refusal = self.refusal
+            if refusal is not None:
+                raise refusal
             await self._register.changed(self._budget.rest(_now()))
         self.machine.wanted(_now())
         self._register.began(self)
@@ -72,7 +80,12 @@ class Own:
 
     async def send(self, message: Message, written: Callable[[], None] | None = None) -> None:
         """Send it to the child. Raises its `Fault`."""
-        await self.watched.send(message, written)
+        try:
+            await self.watched.send(message, written)
+        except Fault as fault:
+            if message.method == "initialize" and self.machine.state is State.STARTING:
+                self._over(fault)
+            raise
 
     async def listen(self) -> None:
         """Listen until the child is gone. Raises the `Fault` that says how it ended."""

@@ -25,6 +25,7 @@ from server_stub.core.sharing import Command, Ended, Failed, Note, Sharing, ToCh
 from server_stub.core.supervision import Budget, Supervision
 from server_stub.core.vitals import Running, State
 
+_NEVER = 10**9
 _BACKLOG = 1000
 """Messages that may wait for a slow client; more notifications than that are dropped."""
 _OURSELVES = {"name": "mcp-remote-server", "version": __version__}
@@ -44,6 +45,12 @@ class Ward(NamedTuple):
     care: Care = Care()
     passes: bool = False
     """Whether too many failed starts are forgotten with time, as there is no operator who could say so."""
+    is_remote: bool = False
+    """Whether somebody else runs it. Then it is tried again for as long as somebody wants it."""
+
+    def budget(self, most: int) -> Budget:
+        """Return a fresh budget of so many failed starts."""
+        return Budget(_NEVER if self.is_remote else most, self.care.window, passes=self.passes)
 
 
 class Exchange(NamedTuple):
@@ -63,7 +70,7 @@ class Place:
     def __init__(self, ward: Ward, *, kept: bool, idle: float | None, for_sessions: bool) -> None:
         self.restarts = 0
         self.why: str | None = None
-        self.budget = Budget(ward.care.restarts + 1, ward.care.window, passes=ward.passes)
+        self.budget = ward.budget(ward.care.restarts + 1)
         self.machine = Supervision(self.budget, restarts=True)
         self._ward = ward
         self._kept = kept
@@ -220,10 +227,16 @@ class Place:
         fault: Fault | None = None
         try:
             fault = await self._serve(link)
+        except Exception:
+            # A link raises nothing but faults, so this is a bug: it ends this child and nothing else.
+            logger.exception("%s: a shared child could not be looked after", self._ward.name)
+            fault = BackendDown(f"{self._ward.name} failed while it was looked after")
         finally:
             self._ended(link, fault)
             try:
                 await link.close()
+            except Fault as unclosed:
+                logger.warning("%s: the child was stopped with %s", self._ward.name, unclosed.name)
             finally:
                 self._link = None
                 self._gone.set()

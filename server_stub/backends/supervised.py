@@ -17,19 +17,20 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from mcp_remote_py.core import message as msg
-from mcp_remote_py.core.errors import BackendDown, Fault, PeerBroke, ShuttingDown
+from mcp_remote_py.core.errors import BackendDown, Fault, PeerBroke, ShuttingDown, TimedOut
 from mcp_remote_py.core.link import Deliver, Link, Traits
 from mcp_remote_py.core.message import Key, Kind, Message
 from server_stub.backends import Peer
 from server_stub.backends.own import Own
 from server_stub.backends.place import Face, MakeLink, Place, Ward
 from server_stub.core.roster import Manners
-from server_stub.core.supervision import Budget, Guard, together
+from server_stub.core.supervision import Guard, together
 from server_stub.core.vitals import State, Vitals
 
 PROBE_IDLE = 30.0
 """Seconds without a question after which a probe is stopped."""
 _MOST_PAGES = 100
+_ITS_LOG = "Its log may say more."
 
 logger = logging.getLogger(__name__)
 
@@ -47,8 +48,8 @@ _ALL, _PROBE, _NOBODY = _Spot("all"), _Spot("probe"), _Spot("principal")
 class Supervised:
     """The children of one member. An async context manager, entered and left in one task; leaving it stops them all.
 
-    `invalid`: why the member cannot be started, for people. `remote`: somebody else runs it, so failures are forgotten
-    with time; `passes`: so they are for another reason.
+    `invalid`: why the member cannot be started, for people. `remote`: somebody else runs it, so it is tried again and
+    again. `passes`: there is no operator, so that failures are forgotten with time.
     """
 
     def __init__(
@@ -64,8 +65,8 @@ class Supervised:
         self._name = name
         self._manners = manners
         self._invalid = invalid
-        self._ward = Ward(name, make_link, manners.care, passes=remote or passes)
-        self._budget = Budget(manners.care.restarts, manners.care.window, passes=self._ward.passes)
+        self._ward = Ward(name, make_link, manners.care, passes=passes, is_remote=remote)
+        self._budget = self._ward.budget(manners.care.restarts)
         self._group: asyncio.TaskGroup | None = None
         self._places: dict[_Spot, Place] = {}
         self._lives: set[asyncio.Task[None]] = set()
@@ -80,21 +81,21 @@ class Supervised:
 
     def connect(self, peer: Peer) -> Link:
         """Return a fresh, unopened link for this peer. Where the member does not run, the link says why."""
-        refusal = self._refusal(peer)
-        if refusal is not None:
-            return _Refusing(refusal)
+        if self._invalid is not None:
+            return _Refusing(self._invalidity())
         if peer.session_id is not None and self._manners.share == "session":
-            return Own(self._ward, self._budget, self)
-        self._clients += 1
+            own = Own(self._ward, self._budget, self)
+            return own if own.refusal is None else _Refusing(own.refusal)
         spot = _ALL if self._manners.share == "shared" else _Spot("principal", peer.principal)
+        place = self._places.get(spot)
+        if place is not None and place.machine.state is State.FAILED and not self._ward.passes:
+            return _Refusing(place.refusal())
+        self._clients += 1
         return Face(lambda: self._place(spot), self._clients, has_session=peer.session_id is not None)
 
-    def _refusal(self, peer: Peer) -> Fault | None:
-        if self._invalid is not None:
-            hint = "`mcp-remote-server check FILE` says where the mistake is; mend it and reload."
-            return BackendDown(f"{self._name} cannot be started: {self._invalid}", hint=hint, may_have_run=False)
-        del peer
-        return None
+    def _invalidity(self) -> BackendDown:
+        hint = "`mcp-remote-server check FILE` says where the mistake is; mend it and reload."
+        return BackendDown(f"{self._name} cannot be started: {self._invalid}", hint=hint, may_have_run=False)
 
     # --- What operators see ------------------------------------------------------------------------------------
 
@@ -133,7 +134,15 @@ class Supervised:
         Raises a `Fault` that says why there is none.
         """
         if self._invalid is not None:
-            raise self._refusal(Peer(None, None)) or ShuttingDown("the server is shutting down")
+            raise self._invalidity()
+        limit = 2 * self._manners.care.initialize
+        try:
+            async with asyncio.timeout(limit):
+                return await self._all_tools()
+        except TimeoutError:
+            raise TimedOut(f"{self._name} did not answer tools/list within {limit:g} s", hint=_ITS_LOG) from None
+
+    async def _all_tools(self) -> Message:
         asker = _Asker(self._place_to_ask())
         pages: list[Message] = []
         tools: list[object] = []
@@ -187,8 +196,7 @@ class Supervised:
 
     def end_child(self, pid: int, why: str) -> None:
         """End the child of this process id, as it broke a rule (`why`, for people); nothing if it is gone."""
-        fault = BackendDown(f"{self._name} was ended: {why}", hint="The server's log has more.")
-        logger.warning("%s", fault)
+        fault = BackendDown(f"{self._name} was ended: {why}", hint=_ITS_LOG)
         if not any(place.end_child(pid, fault) for place in self._places.values()):
             for own in self._owns:
                 if own.watched.pid == pid:
@@ -292,7 +300,7 @@ class _Asker:
         if answer is None or answer.kind is not Kind.RESULT:
             error = answer.doc.get("error") if answer is not None else None
             code = error.get("code") if isinstance(error, dict) else None
-            raise PeerBroke(f"{method} was answered with an error (code {code})", hint="The server's log may say more.")
+            raise PeerBroke(f"{method} was answered with an error (code {code})", hint=_ITS_LOG)
         return answer
 
     async def _hear(self, message: Message, exchange: Key | None) -> None:

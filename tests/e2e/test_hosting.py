@@ -1,4 +1,4 @@
-"""`mcp-remote-server --config FILE`: a file of servers, each an endpoint of its own, through the real console script."""
+"""`mcp-remote-server --config FILE`: a file of servers, each an endpoint of its own, as a real process."""
 
 from __future__ import annotations
 
@@ -206,9 +206,8 @@ async def test_a_change_of_the_file_reaches_only_what_changed(tmp_path: Path) ->
         assert (await server.call(changed, "other"))["name"] == "b"
         assert (await server.call(stays, "whoami"))["pid"] == pid
         server.rewrite({"mcpServers": {"a": two()["mcpServers"]["a"]}})
-        async with asyncio.timeout(10):
-            while (await server.get("/c/mcp")).status_code != 404:
-                await asyncio.sleep(0.05)
+        await server.until_logged("0 started, 2 stopped")
+        assert (await server.get("/c/mcp")).status_code == 404
         assert (await server.call(stays, "whoami"))["pid"] == pid
 
 
@@ -225,9 +224,8 @@ async def test_a_file_that_cannot_be_read_changes_nothing_and_is_told_of(tmp_pat
         assert str(tmp_path) not in ready.text
         assert await who(server, "/a/mcp") == "a"
         server.rewrite(two())
-        async with asyncio.timeout(10):
-            while (await server.get("/readyz")).json()["warnings"]:
-                await asyncio.sleep(0.05)
+        await server.until_logged("can be used again")
+        assert (await server.get("/readyz")).json()["warnings"] == []
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no SIGHUP")

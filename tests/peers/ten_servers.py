@@ -16,6 +16,7 @@ from tests.peers.install import Peers
 
 TOKEN = "the-token-of-the-file"
 SQLITE = "from mcp_server_sqlite import main; main()"
+PAGE = b"<html><head><title>A page</title></head><body><article><p>What the page says.</p></article></body></html>"
 FORMS = ("claude", "proxy", "vscode")
 
 
@@ -30,8 +31,8 @@ class Real(NamedTuple):
     env: dict[str, str] = {}  # noqa: RUF012  read only
 
 
-def ten_servers(peers: Peers, folder: Path) -> list[Real]:
-    """Return all ten, with the data that they need laid out in a folder."""
+def ten_servers(peers: Peers, folder: Path, page: str) -> list[Real]:
+    """Return all ten, with the data that they need laid out in a folder. `page` is the URL of `PAGE`."""
     (folder / "files").mkdir(parents=True)
     (folder / "files" / "note.txt").write_text("what the file says", encoding="utf-8")
     entity = {"type": "entity", "name": "Ada", "entityType": "person", "observations": ["wrote the first program"]}
@@ -61,7 +62,7 @@ def ten_servers(peers: Peers, folder: Path) -> list[Real]:
         Real("thinking", npm("mcp-server-sequential-thinking"), "sequentialthinking", thought, "thoughtNumber"),
         Real("hello-world", npm("mcp-hello-world"), "echo", {"message": "grüße, 世界"}, "You said: grüße, 世界"),
         Real("time", pypi("servers", "mcp_server_time", "--local-timezone=UTC"), "convert_time", moment, "01:30"),
-        Real("fetch", pypi("servers", "mcp_server_fetch"), "fetch", {"url": "about:nothing"}, "about:nothing"),
+        Real("fetch", pypi("servers", "mcp_server_fetch"), "fetch", {"url": page}, "What the page says"),
         Real("git", pypi("servers", "mcp_server_git"), "git_status", {"repo_path": repository}, "No commits yet"),
         Real("sqlite", (peers.python("older-servers"), "-c", SQLITE, "--db-path", data_file), "read_query", query, "42"),
         Real("calculator", pypi("older-servers", "mcp_server_calculator"), "calculate", {"expression": "6*7"}, "42"),

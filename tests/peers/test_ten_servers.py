@@ -6,8 +6,10 @@ import asyncio
 import json
 import os
 import re
-from collections.abc import AsyncIterator, Sequence
+import threading
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +17,7 @@ import pytest
 
 from tests.peers.install import Peers
 from tests.peers.programs import bridge, console_script, raw_host, run_host, running
-from tests.peers.ten_servers import FORMS, TOKEN, Real, ten_servers, write_config
+from tests.peers.ten_servers import FORMS, PAGE, TOKEN, Real, ten_servers, write_config
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120), pytest.mark.xdist_group("ten-servers")]
 
@@ -135,15 +137,36 @@ class Row(NamedTuple):
         return file
 
 
+class _Page(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path == "/page" else 404)
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+        self.wfile.write(PAGE)
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
 @pytest.fixture(scope="module")
-def row(peers: Peers, tmp_path_factory: pytest.TempPathFactory) -> Row:
+def page() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Page) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/page"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def row(peers: Peers, tmp_path_factory: pytest.TempPathFactory, page: str) -> Row:
     folder = tmp_path_factory.mktemp("ten")
-    servers = ten_servers(peers, folder)
+    servers = ten_servers(peers, folder, page)
 
     async def look() -> dict[str, Any]:
         async with asyncio.TaskGroup() as group:
-            jobs = {one.name: group.create_task(speak(one.command, Stop(one.name, "", [one]), one.env)) for one in servers}
-        return {name: job.result() for name, job in jobs.items()}
+            jobs = [group.create_task(speak(one.command, Stop(one.name, "", [one]), one.env)) for one in servers]
+        return {one.name: job.result() for one, job in zip(servers, jobs, strict=True)}
 
     direct = asyncio.run(look())
     for one in servers:

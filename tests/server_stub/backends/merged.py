@@ -141,10 +141,6 @@ class _Pipe(ScriptedLink):
             await self.say(msg.from_document(answer))
 
 
-async def _nothing(message: Message, exchange: Key | None) -> None:
-    del message, exchange
-
-
 _NOBODY: Any = type("Nobody", (), {})()
 
 

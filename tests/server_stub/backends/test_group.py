@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import psutil
 import pytest
 
 from mcp_remote_py.core import message as msg
 from mcp_remote_py.core.errors import ShuttingDown
-from mcp_remote_py.core.message import Kind, key_of
-from server_stub.backends import Connect
+from mcp_remote_py.core.message import Kind
+from server_stub.backends import Connect, Peer
 from server_stub.backends.group import Group
 from server_stub.backends.process import connect_process
 from server_stub.children import ServerSpec
 from server_stub.core.catalog import join_name, join_uri
 from tests.server_stub.backends.merged import Piped, Server, client_of, connects, down, grouped
-from tests.server_stub.links import ScriptedLink, eventually
+from tests.server_stub.links import eventually
 from tests.support.children import child
 
 TOOLS_CHANGED = "notifications/tools/list_changed"
@@ -101,11 +102,10 @@ async def test_without_members_it_is_an_empty_server() -> None:
         assert await client.names() == []
 
 
-@pytest.mark.parametrize("method", ["ping"])
-async def test_a_ping_is_answered_without_any_member(method: str) -> None:
+async def test_a_ping_is_answered_without_any_member() -> None:
     a = Server("x")
     async with client_of(grouped(a=a)) as client:
-        assert await client.result(method) == {}
+        assert await client.result("ping") == {}
         assert a.heard == []
 
 
@@ -593,7 +593,7 @@ async def test_a_reload_takes_members_in_and_lets_them_go_while_others_notice_no
         assert (await ending).doc["error"]["message"] == "server goes: it was taken out of the configuration"
         await client.heard(TOOLS_CHANGED, 2)
         assert await client.names() == ["comes__z", "stays__x"]
-        await eventually(lambda: goes.links[0].closed.is_set())
+        await eventually(goes.links[0].closed.is_set)
         assert not running.done()
         assert len(stays.all("initialize")) == 1
         assert (await client.error("tools/call", name="goes__y"))["code"] == -32602
@@ -647,23 +647,22 @@ async def test_closing_ends_open_calls_and_closes_every_member() -> None:
 
 
 async def test_a_link_that_was_never_opened_can_be_closed() -> None:
-    await grouped(a=Server("x")).connect(ScriptedLink.__init__.__defaults__ and _peer()).close()
+    await grouped(a=Server("x")).connect(Peer("s", None)).close()
 
 
-def _peer() -> Any:
-    from server_stub.backends import Peer
-
-    return Peer("s", None)
-
-
-async def test_real_children_of_one_merged_session() -> None:
-    spec = ServerSpec(child("echo"))
-    connect = connect_process(spec)
+async def test_real_children_are_members_and_end_with_the_session() -> None:
+    connect = connect_process(ServerSpec(child("echo")))
     async with client_of(grouped(a=connect, b=connect)) as client:
         await client.greet()
-        pids = []
         for member in ("a", "b"):
             answer = await client.result("tools/call", name=f"{member}__t", arguments={"x": 1.0})
-            assert answer["name"] == "t"
-            pids.append(member)
-        assert key_of(1)
+            assert answer == {"name": "t", "arguments": {"x": 1.0}}
+        children = psutil.Process().children()
+        assert len(children) >= 2
+        (killed, *others) = children
+        killed.kill()
+        await client.heard(TOOLS_CHANGED, 2)  # it went, and another came
+        for member in ("a", "b"):
+            assert (await client.result("tools/call", name=f"{member}__t"))["name"] == "t"
+    await eventually(lambda: not any(one.is_running() for one in children))
+    assert others
