@@ -13,7 +13,7 @@ from mcp_remote_py.core.options import Given
 from mcp_remote_py.peer_flags import OURS_SERVING, SERVING, Line, Part, plain, split
 
 PROGRAM = "mcp-remote-server"
-WHAT = ("stdio", "shell", "handler", "demo")
+WHAT = ("stdio", "shell", "handler", "demo", "config")
 """The options that say what to serve."""
 TOKEN_VARIABLE = "MCP_SERVER_TOKEN"  # noqa: S105, the name of a variable
 
@@ -44,6 +44,7 @@ _SAME = {
     "baseurl": "public_url",
     "maxbodysize": "max_body",
     "loglevel": "log_level",
+    "namedserverconfig": "config",
 }
 _SWITCHES = {"stateless": "stateless", "passenvironment": "pass_environment"}
 _MILLISECONDS = {
@@ -96,8 +97,6 @@ _REFUSED = {
     "sslkey": _TLS,
     "tunnel": "is not offered: start a tunnel of your choice, and name its URL with --public-url",
     "tunnelsubdomain": "is not offered: start a tunnel of your choice, and name its URL with --public-url",
-    "namedserverconfig": f"is not offered, one {PROGRAM} serves one server: start one for each server in the file, "
-    "with a --port of its own",
 }
 
 
@@ -264,7 +263,8 @@ def _debug(part: Part, found: Served) -> None:
 def _named(part: Part, found: Served) -> None:
     command = shlex.quote(part.texts[1]) if len(part.texts) == 2 else '"CMD LINE"'
     found.refused.append(
-        f"{part.flag} is not offered, one {PROGRAM} serves one server. Start one for each, with a port of its own:\n"
+        f"{part.flag} is not offered. Write the servers into a file, as Claude Desktop has them, and each is at "
+        f"/servers/NAME/:\n  {PROGRAM} --config FILE\nor start one for each, with a port of its own:\n"
         f"  {PROGRAM} --port PORT --shell {command}"
     )
 

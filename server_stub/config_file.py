@@ -22,6 +22,7 @@ from mcp_remote_py.core.secret_places import is_secret_name
 from server_stub.core import config_layout, config_reading, relaxed_json
 from server_stub.core.config_keys import PLACES
 from server_stub.core.config_layout import Layout, Listed
+from server_stub.core.config_members import unfit_name
 from server_stub.core.config_objects import Notes
 from server_stub.core.config_reading import Surroundings
 from server_stub.core.relaxed_json import Object
@@ -146,7 +147,7 @@ class _Bundle:
                     notes.error(line_of(listed, "envFile"), key, f"there is no file {path!r}.", name)
                 found |= inside or {}
             return found
-        if not name or any(character in name for character in "/\\\0") or name in (".", ".."):
+        if unfit_name(name):
             return found
         for path in (f"{name}.env", os.path.join(name, f"{name}.env")):
             found |= self._variables(os.path.join(self.folder, path), name, notes) or {}
@@ -156,19 +157,25 @@ class _Bundle:
         """Return what a `.env` file holds; None where there is none."""
         path = os.path.normpath(path)
         self.sources[path] = None
+        shown = os.path.join(os.path.dirname(self.path), os.path.relpath(path, self.folder))
         try:
-            content = _content(path)
-        except FileNotFoundError:
-            return None
+            content, mode = _content(path)
+            self._count(path, content)
+            text = _decoded(content, shown)
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return None  # a folder `.env` is somebody's virtual environment
+        except (OSError, ValueError) as error:
+            return self._unusable(_unreadable(shown, error), member, notes)
         except ConfigError as error:
-            if member is None:
-                raise
-            notes.error(None, "", str(error), member)
-            return {}
-        self._count(path, content)
-        shown = os.path.relpath(path, self.folder)
-        beside = os.path.join(os.path.dirname(self.path), shown)
-        return _parsed(_decoded(content, path), _EnvFile(beside, path, member), notes)
+            return self._unusable(error, member, notes)
+        return _parsed(text, _EnvFile(shown, mode, member), notes)
+
+    def _unusable(self, error: ConfigError, member: str | None, notes: Notes) -> dict[str, str]:
+        """Note it as the error of a server; where it concerns all of them, raise it."""
+        if member is None:
+            raise error
+        notes.error(None, "", str(error), member)
+        return {}
 
     def _count(self, path: str, content: bytes) -> None:
         for part in (os.fsencode(os.path.abspath(path)), content):
@@ -177,25 +184,27 @@ class _Bundle:
 
 def _existing(path: str) -> bytes:
     try:
-        return _content(path)
+        return _content(path)[0]
     except FileNotFoundError:
         raise ConfigError(f"{path}: there is no such file.") from None
-
-
-def _content(path: str) -> bytes:
-    """Return the bytes of a file that not anybody may write. Raises `ConfigError`, or FileNotFoundError."""
-    try:
-        with open(path, "rb") as file:
-            _check_writers(path, os.fstat(file.fileno()))
-            content = file.read(LARGEST + 1)
-    except FileNotFoundError:
-        raise
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else None
-        raise ConfigError(f"{path}: cannot be read ({reason or 'its name is none'}).") from None
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: str, error: OSError | ValueError) -> ConfigError:
+    reason = error.strerror if isinstance(error, OSError) else None
+    return ConfigError(f"{path}: cannot be read ({reason or 'its name is none'}).")
+
+
+def _content(path: str) -> tuple[bytes, int]:
+    """Return the bytes and the mode of a file that not anybody may write. Raises `ConfigError`, OSError, ValueError."""
+    with open(path, "rb") as file:
+        status = os.fstat(file.fileno())
+        _check_writers(path, status)
+        content = file.read(LARGEST + 1)
     if len(content) > LARGEST:
         raise ConfigError(f"{path}: has more than {LARGEST // 1024**2} MiB, so it is no configuration.")
-    return content
+    return content, status.st_mode
 
 
 def _check_writers(path: str, status: os.stat_result) -> None:
@@ -229,7 +238,7 @@ def _decoded(content: bytes, path: str) -> str:
 
 class _EnvFile(NamedTuple):
     shown: str
-    path: str
+    mode: int
     member: str | None
 
 
@@ -252,7 +261,7 @@ def _parsed(text: str, file: _EnvFile, notes: Notes) -> dict[str, str]:
                 continue
             found[binding.key] = binding.value
             inner.keep_secret(binding.key, binding.value)
-    if os.name == "posix" and os.stat(file.path).st_mode & stat.S_IROTH:
+    if os.name == "posix" and file.mode & stat.S_IROTH:
         names = [name for name, value in found.items() if value and is_secret_name(name)]
         if names:
             text = f"it holds secrets ({', '.join(names)}), and every user here can read it: chmod 600 {file.shown}"

@@ -246,8 +246,8 @@ class _Queue:
             self.lines.append(line)
             self.size += len(line)
 
-    def take(self) -> tuple[str, int]:
-        """Return some lines as one text, and how many lines were lost before them."""
+    def take(self) -> tuple[list[str], int]:
+        """Return some lines, and how many lines were lost before them."""
         taken: list[str] = []
         size = 0
         while self.lines and (not taken or size + len(self.lines[0]) <= _BATCH_CHARACTERS):
@@ -255,7 +255,7 @@ class _Queue:
             size += len(taken[-1])
         self.size -= size
         lost, self.lost = self.lost, 0
-        return "".join(taken), lost
+        return taken, lost
 
 
 class _Volume:
@@ -265,7 +265,6 @@ class _Volume:
         self._file = LogFile(path, old=OLD_FILES)
         self._retention = retention
         self._begun = _begin_of(path, now)
-        self.fails = False
 
     def write(self, data: bytes) -> None:
         self._file.write(data)
@@ -344,19 +343,19 @@ class _Shelf:
                     return
                 batches = {file: queue.take() for file, queue in self._queues.items() if queue.lines}
                 self._busy = True
-            for file, (text, lost) in batches.items():
-                self._write(file, text, lost)
+            for file, (lines, lost) in batches.items():
+                self._write(file, lines, lost)
             if time.monotonic() >= self._house_at:
                 self.keep_house()
 
-    def _write(self, file: str, text: str, lost: int) -> None:
-        if lost:
-            text += self._complaint(f"{lost} log lines were lost")
+    def _write(self, file: str, lines: list[str], lost: int) -> None:
+        told = [self._complaint(f"{lost} log lines were lost")] if lost else []
+        data = "".join((*told, *lines)).encode("utf-8", "backslashreplace")
         try:
             with self._files:
-                self._volume(file).write(text.encode("utf-8", "backslashreplace"))
+                self._volume(file).write(data)
         except OSError as error:
-            self._complain(file, error, text.count("\n"))
+            self._complain(file, error, lost + len(lines))
         else:
             self._failing.discard(file)
 

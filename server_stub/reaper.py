@@ -65,6 +65,18 @@ class _Reaper:
 
     def _begin(self) -> None:
         """Start a process and tell it of all groups that live."""
+        try:
+            self._pipe = self._start()
+        except OSError as error:
+            reason = error.strerror or "the system refused"
+            logger.warning("no reaper process: %s. Children may outlive a server that is killed", reason.lower())
+            return
+        with suppress(OSError):  # it is gone already: the next note tells
+            os.write(self._pipe, b"".join(b"+%d\n" % leader for leader in sorted(self._living)))
+        os.set_blocking(self._pipe, False)  # one that was stopped must not stop us
+
+    def _start(self) -> int:
+        """Start the process; return the writing end of its pipe. Raises `OSError`."""
         reading, writing = os.pipe()  # neither is inherited by other children
         try:
             self._process = subprocess.Popen(  # noqa: S603  (our own file, by the interpreter that runs us)
@@ -76,16 +88,12 @@ class _Reaper:
                 env={name: os.environ[name] for name in _NEEDED if name in os.environ},
                 start_new_session=True,
             )
-        except OSError as error:
+        except OSError:
             os.close(writing)
-            logger.warning("no reaper process: %s. Children may outlive a server that is killed", error.strerror)
-            return
+            raise
         finally:
             os.close(reading)
-        self._pipe = writing
-        with suppress(OSError):  # it is gone already: the next note tells
-            os.write(writing, b"".join(b"+%d\n" % leader for leader in sorted(self._living)))
-        os.set_blocking(writing, False)  # one that was stopped must not stop us
+        return writing
 
     def _part(self, *, kill: bool = False) -> None:
         if self._pipe is not None:

@@ -159,17 +159,18 @@ def resources_of(fleet: Fleet, thresholds: Thresholds | None = None, rhythm: Rhy
 
 def look_at(roots: Iterable[int]) -> Look:
     """Look at these processes and all that they started. Blocks for some milliseconds; needs psutil."""
-    import psutil
-
     at = time.monotonic()
     wanted = list(roots)
     if not wanted:
         return Look(at, {})
+    import psutil
+
     parents: list[Process] = []
     handles: dict[int, psutil.Process] = {}
     for handle in psutil.process_iter():
         try:
-            parents.append(Process(handle.pid, handle.ppid(), _group(handle.pid), handle.create_time()))
+            with handle.oneshot():
+                parents.append(Process(handle.pid, handle.ppid(), _group(handle.pid), handle.create_time()))
         except psutil.Error:
             continue  # it ended between the list and the question
         handles[handle.pid] = handle

@@ -105,23 +105,35 @@ class _Conversation:
         self._open: asyncio.Future[Message] | None = None
         self._open_id: int | None = None
         self._gone: Fault | None = None
+        self._group: asyncio.TaskGroup
+        self._sending: list[asyncio.Task[None]] = []
 
     async def run(self) -> Trial:
-        clock = asyncio.get_running_loop().time
-        began = clock()
+        began = asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout(self._timeout):
                 await self._link.open(self._deliver)
         except TimeoutError:
             raise TimedOut(f"it was not there after {self._timeout:g} s") from None
         async with asyncio.TaskGroup() as group:
+            self._group = group
             listening = group.create_task(self._listen())
             try:
-                greeting = await self._greet()
-                greeted = clock()
-                tools = await self._tools() if "tools" in greeting.get("capabilities", {}) else []
-            finally:
-                listening.cancel()
+                outcome: Trial | Fault = await self._talk(began)
+            except Fault as fault:
+                outcome = fault  # raised inside the group it would come out wrapped
+            for task in (listening, *self._sending):
+                task.cancel()
+        if isinstance(outcome, Fault):
+            raise outcome
+        return outcome
+
+    async def _talk(self, began: float) -> Trial:
+        clock = asyncio.get_running_loop().time
+        greeting = await self._greet()
+        greeted = clock()
+        offers = greeting.get("capabilities")
+        tools = await self._tools() if isinstance(offers, dict) and "tools" in offers else []
         info = greeting.get("serverInfo")
         info = info if isinstance(info, dict) else {}
         name = printable(f"{info.get('name', 'no name')} {info.get('version', '')}".strip(), 200)
@@ -181,10 +193,9 @@ class _Conversation:
         self._open = asyncio.get_running_loop().create_future()
         try:
             async with asyncio.timeout(self._timeout):
-                async with asyncio.TaskGroup() as group:
-                    sending = group.create_task(self._send(msg.request(self._count, method, params)))
-                    answer = await self._open
-                    sending.cancel()  # an exchange may stay open behind its answer
+                # on a link with a stream for each exchange, `send` ends when that stream does
+                self._sending.append(self._group.create_task(self._send(msg.request(self._count, method, params))))
+                answer = await self._open
         except TimeoutError:
             raise TimedOut(f"no answer to {method} within {self._timeout:g} s") from None
         finally:
@@ -202,6 +213,6 @@ class _Conversation:
 
 
 def _words_of(answer: Message) -> str:
-    error = msg.value_of(answer.raw.decode()).get("error")
+    error = answer.doc.get("error")
     text = error.get("message") if isinstance(error, dict) else None
     return printable(text, 300) if isinstance(text, str) else "without words"

@@ -140,6 +140,7 @@ LIBRARY_HOMES: dict[str, tuple[str, ...]] = {
         "server_stub/guards/*.py",
     ),
     "watchfiles": ("server_stub/watching.py",),
+    "jinja2": ("server_stub/deploy/rendering.py",),
 }
 """One third-party library, one place; docs/decisions/dependencies.md says why each is there."""
 

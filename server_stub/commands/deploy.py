@@ -80,7 +80,9 @@ SYSTEMD: tuple[Option, ...] = (
         sets=True,
         default=False,
     ),
-    _row("--env-dir", _UNIT, "where the template finds NAME.env and .env (default /etc/mcp)", "DIR", default="/etc/mcp"),
+    _row(
+        "--env-dir", _UNIT, "where the template finds NAME.env and .env (default /etc/mcp)", "DIR", default="/etc/mcp"
+    ),
     *_OUT,
 )
 """The rows of `deploy systemd`, besides those of the server."""

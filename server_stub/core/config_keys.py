@@ -278,8 +278,30 @@ def is_remark(name: str) -> bool:
     return name.startswith(("_", "$", "//", "#", "x-")) or name.lower() in ("comment", "comments", "notes", "note")
 
 
+_MEANT = {
+    "cmd": "command",
+    "program": "command",
+    "executable": "command",
+    "arguments": "args",
+    "params": "args",
+    "vars": "env",
+    "variables": "env",
+    "workdir": "cwd",
+    "workingdir": "cwd",
+    "workingdirectory": "cwd",
+    "uri": "url",
+    "address": "url",
+    "endpoint": "url",
+}
+"""What people write from memory, which is not spelled alike."""
+
+
 def nearest(name: str, place: Place) -> str | None:
     """Return the key that was meant by this one, where it is spelled so nearly like it that nothing else was meant."""
-    spelled = {other.lower(): other for other in known(place)}
-    close = difflib.get_close_matches(name.lower().replace("_", "").replace("-", ""), list(spelled), n=1, cutoff=0.75)
+    word = name.lower().replace("_", "").replace("-", "")
+    spelled = {other.lower(): other for other in reversed(known(place))}
+    if _MEANT.get(word) in spelled:
+        return _MEANT[word]
+    swapped = [other for other in spelled if sorted(other) == sorted(word)]
+    close = swapped or difflib.get_close_matches(word, list(spelled), n=1, cutoff=0.75)
     return spelled[close[0]] if close else None

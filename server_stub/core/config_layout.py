@@ -53,11 +53,17 @@ def recognise(document: Node) -> Layout:
         if not isinstance(entry.node.value, Object):
             raise Unknown(f"{path}: this is {shape(entry.node)}. It takes an object of servers by name.", entry.line)
         containers.append(entry)
-        members += (Listed(member, f"{path}.{member.name}", place) for member in entry.node.value)
+        named = (member for member in entry.node.value if not _is_remark(member))
+        members += (Listed(member, f"{path}.{member.name}", place) for member in named)
     if not containers:
         raise Unknown(_no_servers(top), document.line)
     head = top.last("mcpProxy") or (top.last("server") if top.last("clients") is not None else None)
     return Layout(head, tuple(containers), tuple(members), tuple(_inputs(top)), top)
+
+
+def _is_remark(entry: Entry) -> bool:
+    """Whether an entry among the servers is none, but a remark: `"//": "the ones of the team"`."""
+    return config_keys.is_remark(entry.name) and not isinstance(entry.node.value, Object)
 
 
 def _containers(top: Object) -> list[tuple[str, Entry, str]]:

@@ -6,8 +6,9 @@ import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
+from mcp_remote_py.core.secret_places import is_secret_name
 from server_stub.core import config_keys
 from server_stub.core.access import origin_of
 from server_stub.core.config_keys import PLACES
@@ -63,19 +64,22 @@ class _Judge(NamedTuple):
         self.reader.notes.error(line, path, text, self.listed.entry.name)
 
 
+def unfit_name(name: str) -> str:
+    """Return why a server cannot have this name; empty where it can. Names become parts of paths, and of file names."""
+    if not name.strip():
+        return "the name of a server is empty."
+    if re.search(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", name):
+        return "control characters may not stand in a name."
+    if "/" in name or "\\" in name or name in (".", ".."):
+        return "a name is a part of a path: it has no / and no \\, and is not . or .. itself."
+    if len(name) > NAME_LIMIT:
+        return f"a name has at most {NAME_LIMIT} characters."
+    return "a name does not begin or end with a space." if name != name.strip() else ""
+
+
 def _check_name(listed: Listed, notes: Notes) -> None:
     name, line = listed.entry.name, listed.entry.line
-    wrong = ""
-    if not name.strip():
-        wrong = "the name of a server is empty."
-    elif re.search(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", name):
-        wrong = "control characters may not stand in a name."
-    elif "/" in name or "\\" in name or name in (".", ".."):
-        wrong = "a name is a part of a path: it has no / and no \\, and is not . or .. itself."
-    elif len(name) > NAME_LIMIT:
-        wrong = f"a name has at most {NAME_LIMIT} characters."
-    elif name != name.strip():
-        wrong = "a name does not begin or end with a space."
+    wrong = unfit_name(name)
     if wrong:
         notes.error(line, listed.path, wrong, name)
     elif name.lower() in config_keys.RESERVED:
@@ -136,7 +140,8 @@ def _noted(judge: _Judge, *names: str) -> bool:
     """Whether one of these keys is there, or was meant, so that what is wrong with it is noted already."""
     place = PLACES[judge.listed.place]
     entries: Object = judge.listed.entry.node.value
-    return any(entry.name in names or config_keys.nearest(entry.name, place) in names for entry in entries)
+    given = [entry.name for entry in entries if entry.node.value is not None]
+    return any(name in names or config_keys.nearest(name, place) in names for name in given)
 
 
 def _command(keys: Keys, options: Keys, own: Mapping[str, str], judge: _Judge) -> Command:
@@ -148,6 +153,8 @@ def _command(keys: Keys, options: Keys, own: Mapping[str, str], judge: _Judge) -
     for variable, value in env.items():
         notes.keep_secret(variable, value)
     words, line = _words(keys, judge)
+    for name, value in _secrets_among(words):
+        notes.keep_secret(name, value)
     cwd = keys["cwd"].value if "cwd" in keys else None
     passes = bool(options["passEnvironment"].value) if "passEnvironment" in options else False
     return Command(words, line, tuple(sorted(env.items())), cwd, passes)
@@ -169,6 +176,21 @@ def _words(keys: Keys, judge: _Judge) -> tuple[tuple[str, ...], str | None]:
     if command:
         judge.error('command and shell are both there. Keep one, or write "shell": true.', keys["shell"])
     return (), shell
+
+
+_PAIR = re.compile(r"-*([\w.\-]+)\s*[=:]\s*(\S.*)", re.DOTALL)
+
+
+def _secrets_among(words: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Return (name, value) of arguments whose names say that they are secrets: `--token X`, `-e KEY=X`, `X-Key: X`."""
+    found: list[tuple[str, str]] = []
+    for word, following in zip(words, (*words[1:], ""), strict=True):
+        pair = _PAIR.fullmatch(word)
+        if pair is not None and is_secret_name(pair[1]):
+            found += [(pair[1], pair[2]), (pair[1], pair[2].rpartition(" ")[2])]
+        elif word.startswith("--") and is_secret_name(word.lstrip("-")) and not following.startswith("-"):
+            found.append((word, following))
+    return found
 
 
 _WIRES: dict[str, RemoteWire] = {"http": "http", "https": "http", "ws": "ws", "wss": "ws"}
@@ -193,8 +215,9 @@ def _remote(keys: Keys, remote: Given, judge: _Judge) -> Remote:
     if parts.scheme.lower() not in _WIRES or not fits:
         judge.error("this is no address. Write for example https://mcp.example.com/mcp", remote)
         return Remote("")
-    if parts.password:
-        judge.reader.notes.keep_secret("password", parts.password)
+    for name, value in (("password", parts.password or ""), *parse_qsl(parts.query)):
+        if is_secret_name(name):
+            judge.reader.notes.keep_secret(name, value)
     if _WIRES[parts.scheme.lower()] == "ws":
         if wire not in ("auto", "ws"):
             judge.error(f"a {wire} server has an address with http:// or https://, not {parts.scheme}://.", remote)

@@ -84,6 +84,8 @@ class Reader(NamedTuple):
             if before is not entry:
                 self.notes.error(entry.line, where, twice(before, entry), self.member)
                 continue
+            if entry.node.value is None:
+                continue  # what programs write where there is nothing to write
             given = self._given(key, entry, where)
             if given is not None:
                 found[key.name] = given

@@ -99,7 +99,9 @@ def check_listen(text: str, where: str) -> str:
     """Return an address of nginx's `listen`. Raises `ConfigError`."""
     match = _LISTEN.fullmatch(text.strip())
     if match is None or not 0 < int(match.group(1)) < 65536:
-        raise ConfigError(f"{where}: {text!r} is nothing to listen on. Write for example 80, 127.0.0.1:8081 or [::]:80.")
+        raise ConfigError(
+            f"{where}: {text!r} is nothing to listen on. Write for example 80, 127.0.0.1:8081 or [::]:80."
+        )
     return text.strip()
 
 

@@ -15,6 +15,7 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
@@ -65,9 +66,10 @@ class Running(NamedTuple):
 
 @contextlib.asynccontextmanager
 async def server(*command: str, options: tuple[str, ...] = ()) -> AsyncIterator[Running]:
-    """Run it with this command as the child of each session."""
+    """Run it with this command as the child of each session; without one, with the options alone."""
+    what = ("--stdio", *options, "--", *command) if command else options
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", LAUNCHER, "--stdio", "--port", "0", "--log-level", "error", *options, "--", *command,
+        sys.executable, "-c", LAUNCHER, "--port", "0", "--log-level", "error", *what,
         stderr=asyncio.subprocess.PIPE, env=clean_environment(),
     )  # fmt: skip
     assert process.stderr is not None
@@ -106,7 +108,7 @@ async def sessions_on_every_wire(origin: str) -> AsyncIterator[None]:
 async def _over_sse(client: httpx.AsyncClient, origin: str, lines: AsyncIterator[str]) -> None:
     async for line in lines:
         if line.startswith("data: /"):
-            posted = await client.post(origin + line.removeprefix("data: "), json=INITIALIZE)
+            posted = await client.post(str(httpx.URL(origin).join(line.removeprefix("data: "))), json=INITIALIZE)
             assert posted.status_code == 202
         elif line.startswith("data: {"):
             return
@@ -188,6 +190,23 @@ async def test_a_session_that_ended_is_none_of_the_reapers_business() -> None:
             assert (await client.get(f"{origin}/health")).status_code == 200
         process.terminate()
         await all_gone([process, *children, *process.children(recursive=True)], 9)
+
+
+async def test_no_member_of_a_file_outlives_the_server(tmp_path: Path) -> None:
+    program, *arguments = FAMILY
+    one = {"command": program, "args": arguments}
+    shared = {**one, "share": "shared", "start": "eager"}
+    file = tmp_path / "servers.json"
+    file.write_text(json.dumps({"mcpServers": {"own": one, "shared": shared}}), encoding="utf-8")
+    async with (
+        server(options=("--config", str(file))) as (process, origin),
+        sessions_on_every_wire(origin + "/own"),
+        sessions_on_every_wire(origin + "/shared"),
+    ):
+        assert len(children_of(process)) == (WIRES + 1) * OF_A_FAMILY
+        everybody = process.children(recursive=True)
+        process.kill()
+        await all_gone(everybody, GONE_SECONDS)
 
 
 NODE = """

@@ -194,3 +194,23 @@ def test_two_log_files_of_one_process_take_turns(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert sorted(written(path)) == [f"{name} {number:03d}" for name in "AB" for number in range(100)]
+
+
+def test_a_rotation_begins_a_new_file_where_there_is_something_in_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "bridge.log"
+    log = LogFile(str(path), old=2)
+    log.rotate()
+    assert not (tmp_path / "bridge.log.1").exists()
+    for line in (b"1\n", b"2\n", b"3\n", b"4\n"):
+        log.write(line)
+        log.rotate()
+    log.write(b"5\n")
+    assert [(tmp_path / name).read_text() for name in ("bridge.log", "bridge.log.1", "bridge.log.2")] == [
+        "5\n",
+        "4\n",
+        "3\n",
+    ]
+    path.unlink()
+    log.rotate()
+    log.close()
+    assert path.read_text() == ""

@@ -15,6 +15,9 @@ from mcp_remote_py.core import errors
 from mcp_remote_py.core.options import Option
 from mcp_remote_py.option_table import OPTIONS
 from server_stub import option_table as server_options
+from server_stub.core import supervision
+from server_stub.core.roster import Care
+from server_stub.core.vitals import State
 from tests.peers.conformance import EXTENSION, written
 from tests.support.config_pages import config_file_page, schema_page
 
@@ -169,12 +172,108 @@ after it cannot be answered (or, where a second sign-in is under test, cannot as
 """
 
 
+def supervision_page() -> str:
+    """Return docs/reference/supervision.md, printed from the table of `server_stub.core.supervision`."""
+    rows = [
+        f"| {row.state.name} | {row.event.value}{f': {row.guard.value}' if row.guard.value else ''} "
+        f"| {row.to.name} | {row.deed} |"
+        for row in supervision.TABLE
+    ]
+    arrows: dict[tuple[State, State], list[str]] = {}
+    for row in supervision.TABLE:
+        texts = arrows.setdefault((row.state, row.to), [])
+        if row.event.value not in texts:
+            texts.append(row.event.value)
+    lines = [f"  {state.name} --> {to.name}: {' / '.join(texts)}" for (state, to), texts in arrows.items()]
+    care = Care()
+    return _SUPERVISION.format(
+        diagram="\n".join(["stateDiagram-v2", "  [*] --> STOPPED", *lines]),
+        rows="\n".join(rows),
+        initialize=f"{care.initialize:g}",
+        ping=f"{care.ping_every:g}",
+        pings=care.ping_failures,
+        restarts=care.restarts,
+        window=f"{care.window:g}",
+        idle=f"{care.idle:g}",
+        first=f"{supervision.FIRST_DELAY:g}",
+        most=f"{supervision.MOST_DELAY:g}",
+    )
+
+
+_SUPERVISION = """\
+# Supervision
+
+<!-- Printed from server_stub/core/supervision.py: edit that file, then run
+`python -m tests.support.reference_pages`. -->
+
+What `mcp-remote-server --config FILE` does with the children of a server, from the first start to the last. The key in
+the file that changes a number stands beside it.
+
+```mermaid
+{diagram}
+```
+
+| State | What happens | Next | What comes with it |
+| --- | --- | --- | --- |
+{rows}
+
+An event that has no row in a state changes nothing there.
+
+## Starting
+
+- A child has {initialize} s to answer `initialize` (`initializeTimeout`). A start has failed when the child could not be
+  spawned, exited before that answer, or took too long; whoever waits is answered with the name of the server and the
+  reason.
+- After a failure the next start waits: {first} s, then four times as long each time, {most} s at most, of which half is
+  chance. Requests and sessions that come meanwhile are held, not refused.
+- {restarts} failures in {window} s (`maxRestarts`, `restartWindow`) make a server whose sessions have children of their
+  own FAILED; an answered `initialize` clears them, and of starts that fail side by side one counts. A child that
+  several clients share is restarted {restarts} times in {window} s, whether it failed to start or ended later; the end
+  after that makes it FAILED.
+- FAILED refuses at once, and names the reason, until the configuration is loaded again or an operator asks for a
+  restart (`POST /restart/NAME`). Where there is no configuration (`--stateless` with one command) it passes when the
+  failures have left the window. A remote server is never FAILED: it is tried again for as long as somebody wants it.
+
+## Living
+
+- A child that has answered `initialize` is asked with `ping` every {ping} s (`pingInterval`; 0 or `off` for never). It
+  is missed when the child said nothing until the next one; an error as the answer is an answer. After {pings} missed in
+  a row (`pingFailures`) the child is ended.
+- While a call is in progress nothing is asked: a slow child is not a dead child.
+- Ending is closing its stdin, after 2 s SIGTERM to its process group, after 2 s SIGKILL.
+
+## Who shares a child (`share`)
+
+- `session` (the default): each client session has its own. It is not restarted: when it ends, its session ends with the
+  reason, and the next session starts another. For clients without a session, a child is shared per principal.
+- `principal`, `shared`: one for all sessions of a principal, or for all. It is restarted while somebody has a session,
+  and stopped after {idle} s without a request (`idleTimeout`).
+
+To a shared child all its clients are one. Ids and progress tokens are replaced by unguessable ones. It is initialized
+once, and told that its client offers `sampling`, `elicitation` and `roots`. What it asks goes to the session whose
+request is in progress, where there is exactly one, else to the only session; otherwise, and where that client does not
+offer what is asked, it gets an error. Changes of lists go to all sessions, log messages to those whose level they reach
+(the child gets the lowest of all), updates of a resource to its subscribers. After a restart the child gets the log
+level and the subscriptions again; its lists are read, and where they differ from those before, the sessions hear so.
+
+## Eager and lazy (`start`)
+
+- `lazy` (the default): a child starts when somebody wants it.
+- `eager`: one starts with the server, is kept, and restarted. With `shared` it serves all; with `principal` it is the
+  one of clients that are not authenticated; with `session` it serves no client, but answers operators at once.
+
+`GET /listtools/NAME` asks a shared child that runs, else one that is started for the question and stopped after 30 s
+without another.
+"""
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "reference/config-file.md": config_file_page,
     "reference/config-schema.json": schema_page,
     "reference/conformance.md": conformance_page,
     "reference/errors.md": errors_page,
     "reference/options.md": options_page,
+    "reference/supervision.md": supervision_page,
 }
 """Path below docs/ -> what it must say."""
 

@@ -6,16 +6,19 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from mcp_remote_py.core.errors import Fault, Interrupted, SessionLost, SignInNeeded
+from mcp_remote_py.core.errors import Fault, Interrupted, SessionLost, SignInNeeded, TlsRefused
+from mcp_remote_py.core.link import Link
 from mcp_remote_py.core.message import Message, notification, request
 from server_stub.backends.remote import remote_link
 from server_stub.core.roster import Remote
 from tests.server_stub.links import Backends, eventually, serving, within
+from tests.support.certificates import authority, server_context
 from tests.support.every_wire import HANG_UP, every_wire
 from tests.support.far_ends import HttpFarEnd, SseFarEnd, websocket_far_end
 from tests.support.link_contract import Bench, FarEnd, LinkContract, Outcome, Running, running
@@ -400,6 +403,26 @@ async def test_the_proxy_of_the_environment_is_used_and_no_proxy_is_kept_to() ->
     ]
 
 
+@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"])
+@pytest.mark.parametrize(("scheme", "path"), [("https", "/mcp"), ("https", "/sse"), ("wss", "/ws"), ("https", "/ws")])
+async def test_certificates_that_the_environment_names_are_trusted(
+    variable: str, scheme: str, path: str, tmp_path: Path
+) -> None:
+    trusted = tmp_path / "authority.pem"
+    authority().cert_pem.write_to_path(str(trusted))
+    async with every_wire(server_context()) as server:
+        remote = Remote(server.url(scheme, path), "ws" if path == "/ws" else "auto")
+        assert await _greet_alone(_linked(remote, {variable: str(trusted)})) is None
+        refused = await _greet_alone(_linked(remote, {variable: str(tmp_path / "gone.pem")}))
+        assert isinstance(refused, TlsRefused)
+        assert "--ca-bundle" not in refused.in_full
+        assert "NODE_EXTRA_CA_CERTS" in refused.hint
+
+
+def _linked(remote: Remote, environ: dict[str, str]) -> Link:
+    return remote_link(remote, learn=lambda _: None, environ=environ)
+
+
 # --- The real server on both sides -----------------------------------------------------------------------------------
 
 
@@ -416,7 +439,9 @@ async def test_our_own_server_stands_in_front_of_our_own_server(wire: Any, path:
             answer = await client.post(f"{origin}/mcp", json=hello, headers=ACCEPT)
             assert answer.status_code == 200
             session = {**ACCEPT, "Mcp-Session-Id": answer.headers["Mcp-Session-Id"]}
-            assert (await client.post(f"{origin}/mcp", json=json.loads(INITIALIZED.raw), headers=session)).status_code == 202
+            assert (
+                await client.post(f"{origin}/mcp", json=json.loads(INITIALIZED.raw), headers=session)
+            ).status_code == 202
             asked = {"jsonrpc": "2.0", "id": 7, "method": "echo", "params": {"x": 1}}
             answer = await client.post(f"{origin}/mcp", json=asked, headers=session)
             assert '"id":7' in answer.text.replace(" ", "")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import json
 from typing import Any
 
@@ -176,7 +176,7 @@ def shown(one: Member | None = None, state: State = State.READY, sessions: int =
 
 @pytest.mark.parametrize("seconds", [0.0, 59.999, 951782399.0, 951868800.9, NOW, 4107542400.0, -1.0])
 def test_moments_are_what_the_calendar_of_python_says(seconds: float) -> None:
-    moment_ = datetime.datetime.fromtimestamp(seconds // 1, datetime.UTC)
+    moment_ = dt.datetime.fromtimestamp(seconds // 1, dt.UTC)
     assert moment(seconds) == moment_.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -301,7 +301,7 @@ def test_no_document_holds_a_secret_of_the_file() -> None:
     manners = Manners(tokens=("member-token",))
     members = [
         shown(member("a", Command(words, None, (("VARIABLE", "own-env-value"),)), manners=manners)),
-        shown(member("b", Command(shell="SECRET=abc run --header 'X-A: header-value' token-123456"))),
+        shown(member("b", Command((), "SECRET=abc run --header 'X-A: header-value' token-123456"))),
         shown(member("c", Remote("https://h/mcp", "auto", (("X-A", "header-value"),)), invalid="bad token-123456")),
     ]
     for document in (list_document(members, _redactor().scrub), servers_document(members, NOW, _redactor().scrub)):

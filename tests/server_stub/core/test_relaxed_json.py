@@ -31,7 +31,7 @@ def test_any_text_is_read_or_refused_with_its_place(text: str) -> None:
         parse(text)
     except NotJson as error:
         place = (error.line, error.column)
-    assert (1, 1) <= place
+    assert place >= (1, 1)
     assert place[0] <= text.count("\n") + text.count("\r") + 1
     assert place[1] <= len(text) + 1
 

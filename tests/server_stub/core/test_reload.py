@@ -12,7 +12,7 @@ NAMES = st.sampled_from(["a", "b", "c", "d"])
 WHATS: list[Command | Remote] = [
     Command(("x",)),
     Command(("x",), env=(("A", "1"),)),
-    Command(shell="x"),
+    Command((), "x"),
     Remote("http://a/"),
     Remote("http://b/"),
 ]

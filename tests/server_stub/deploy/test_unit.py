@@ -43,7 +43,11 @@ def test_what_is_no_name_of_a_user_is_refused(user: str) -> None:
 
 
 def test_a_program_that_systemd_would_not_find_brings_its_folder() -> None:
-    members = [Member("a", Command(("npx", "-y", "a"))), Member("b", Command(("uvx", "b"))), Member("c", Command(("sh",)))]
+    members = [
+        Member("a", Command(("npx", "-y", "a"))),
+        Member("b", Command(("uvx", "b"))),
+        Member("c", Command(("sh",))),
+    ]
     found = needs(*members, npx="/opt/node/bin/npx", uvx="/opt/node/bin/uvx", sh="/bin/sh")
     assert found.folders == ("/opt/node/bin",)
     path = unit.search_path(found.folders)
