@@ -22,7 +22,6 @@ from mcp_remote_py.core.secret_places import is_secret_name
 from server_stub.core import config_layout, config_reading, relaxed_json
 from server_stub.core.config_keys import PLACES
 from server_stub.core.config_layout import Layout, Listed
-from server_stub.core.config_members import unfit_name
 from server_stub.core.config_objects import Notes
 from server_stub.core.config_reading import Surroundings
 from server_stub.core.relaxed_json import Object
@@ -147,7 +146,7 @@ class _Bundle:
                     notes.error(line_of(listed, "envFile"), key, f"there is no file {path!r}.", name)
                 found |= inside or {}
             return found
-        if unfit_name(name):
+        if listed.unfit:
             return found
         for path in (f"{name}.env", os.path.join(name, f"{name}.env")):
             found |= self._variables(os.path.join(self.folder, path), name, notes) or {}
@@ -165,17 +164,15 @@ class _Bundle:
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None  # a folder `.env` is somebody's virtual environment
         except (OSError, ValueError) as error:
-            return self._unusable(_unreadable(shown, error), member, notes)
+            note = notes.warning if member is None else notes.error  # what asks for its variables will be an error
+            note(None, "", str(_unreadable(shown, error)), member)
+            return {}
         except ConfigError as error:
-            return self._unusable(error, member, notes)
+            if member is None:
+                raise
+            notes.error(None, "", str(error), member)
+            return {}
         return _parsed(text, _EnvFile(shown, mode, member), notes)
-
-    def _unusable(self, error: ConfigError, member: str | None, notes: Notes) -> dict[str, str]:
-        """Note it as the error of a server; where it concerns all of them, raise it."""
-        if member is None:
-            raise error
-        notes.error(None, "", str(error), member)
-        return {}
 
     def _count(self, path: str, content: bytes) -> None:
         for part in (os.fsencode(os.path.abspath(path)), content):

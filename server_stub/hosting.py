@@ -342,4 +342,4 @@ def _link(member: Member, settings: ServeSettings) -> Link:
         return ProcessLink(spec)
     from server_stub.backends.remote import remote_link
 
-    return remote_link(what, learn=lambda _: None)
+    return remote_link(what, learn=lambda _: None, name=member.name)

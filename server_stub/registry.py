@@ -76,12 +76,16 @@ def switching(name: str, *, on: bool) -> Edit:
         if enabled is not None:
             if disabled is not None:  # one of the two says it all
                 text = json_text.take_out(text, path, "disabled")
-            return text if enabled.node.value is on and disabled is None else json_text.put(text, path, "enabled", on)
+            return (
+                text
+                if enabled.node.value is on and disabled is None
+                else json_text.put(text, path, "enabled", value=on)
+            )
         if on:
             return text if disabled is None else json_text.take_out(text, path, "disabled")
         if disabled is not None and disabled.node.value is True:
             return text
-        return json_text.put(text, path, "disabled", True)
+        return json_text.put(text, path, "disabled", value=True)
 
     return edit
 

@@ -169,8 +169,7 @@ def look_at(roots: Iterable[int]) -> Look:
     handles: dict[int, psutil.Process] = {}
     for handle in psutil.process_iter():
         try:
-            with handle.oneshot():
-                parents.append(Process(handle.pid, handle.ppid(), _group(handle.pid), handle.create_time()))
+            parents.append(Process(handle.pid, handle.ppid(), _group(handle.pid), handle.create_time()))
         except psutil.Error:
             continue  # it ended between the list and the question
         handles[handle.pid] = handle

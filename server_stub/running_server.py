@@ -1,4 +1,4 @@
-"""A running server as a command sees it: is it there, has it taken the new file over, does a member answer. HTTP only."""
+"""A running server as a command sees it: is it there, has it taken the file over, does a member answer. HTTP only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Variables that a configuration file asks for, and which of them nobody has set. Reads the `.env` files; no values out."""
+"""Variables that a configuration file asks for, and which of them nobody has set. Reads `.env` files; no values out."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ def wanted(text: str, path: str) -> list[Wanted]:
     """Return every variable that the file asks for and gives no default, once for each server. Raises `ConfigError`."""
     layout = config_file.read_layout(text, path)
     inputs = input_ids(layout)
-    places: list[tuple[str | None, Node]] = [(one.entry.name, one.entry.node) for one in layout.members if _is_on(one.entry.node)]
+    places: list[tuple[str | None, Node]] = [
+        (one.entry.name, one.entry.node) for one in layout.members if _is_on(one.entry.node)
+    ]
     if layout.head is not None:
         places.insert(0, (None, layout.head.node))
     found: dict[tuple[str, str | None], Wanted] = {}

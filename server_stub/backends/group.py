@@ -30,7 +30,7 @@ from server_stub.core.merging import Ourselves, declares, greeting_for_members, 
 logger = logging.getLogger(__name__)
 
 PAUSE = 1.0
-"""Seconds until a member that was lost is tried again; each time twice as many."""
+"""Seconds until a member that was lost is tried again; each time four times as many, as failed starts are counted."""
 
 _LISTS: dict[str, tuple[Listing, ...]] = {
     "notifications/tools/list_changed": (TOOLS,),
@@ -78,6 +78,7 @@ class _Merged:
         self._closed = asyncio.Event()
         self._running: dict[Key, _Run] = {}
         self._held: dict[str, None] = {}
+        self._why_gone: dict[str, str] = {}
         self._questions = Inquiries()
         self._catalog = Catalog()
         lists = Surroundings(self._all, self._start, self._list_changed, self._left_out, group.patience)
@@ -256,14 +257,17 @@ class _Merged:
 
     async def came(self, member: Membership) -> None:
         """A member has answered `initialize`."""
-        logger.info("%s is part of the merged session", member.name)
+        self._why_gone.pop(member.name, None)
+        logger.debug("%s is part of a session", member.name)
         if self._is_greeted:
             await self._membership_changed(member)
         await self._answers.renew(member)
 
     async def went(self, member: Membership, fault: Fault, *, was_in: bool) -> None:
         """A member was lost, or did not come."""
-        logger.warning("%s is left out of the merged session: %s", member.name, fault)
+        is_news = self._why_gone.get(member.name) != str(fault)
+        self._why_gone[member.name] = str(fault)
+        logger.log(logging.WARNING if is_news else logging.DEBUG, "%s is left out of a session: %s", member.name, fault)
         for cancellation in self._questions.gone(member.name):
             await self._tell(cancellation)
         if was_in:

@@ -235,7 +235,7 @@ class Membership:
             await self._wanted.wait()
         else:
             try:
-                async with asyncio.timeout(min(LONGEST_PAUSE, self._pause * 2.0 ** min(self._failures - 1, 16))):
+                async with asyncio.timeout(min(LONGEST_PAUSE, self._pause * 4.0 ** min(self._failures - 1, 16))):
                     await self._wanted.wait()
             except TimeoutError:
                 self._begin()
@@ -387,7 +387,9 @@ class Membership:
         return client if any(call.client == client for call in self._open.values()) else None
 
     def _naming(self, fault: Fault, *, may_have_run: bool) -> Fault:
-        return fault.restated(f"server {self.name}: {fault}", may_have_run=may_have_run)
+        text = str(fault)
+        is_named = text.startswith(f"server {self.name}: ") or f"({self.name})" in text
+        return fault.restated(text if is_named else f"server {self.name}: {text}", may_have_run=may_have_run)
 
 
 def _first(faults: BaseExceptionGroup[Fault]) -> Fault:

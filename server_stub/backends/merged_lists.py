@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 _UNKNOWN_METHOD = -32601
 _Place = tuple[str, str]
-"""A list of a member: the list's method, and the member's name."""
+"""A list of a member: the list's method (none: all of them), and the member's name."""
 
 
 class Surroundings(NamedTuple):
@@ -96,8 +96,9 @@ class Lists:
         """Return a member's items; None where they do not come in time."""
         place = (listing.method, member.name)
         if not await member.ready(self._around.patience):
-            await self._miss(place, member, str(member.down()))
+            await self._miss(("", member.name), member, str(member.down()))
             return None
+        self._missed.discard(("", member.name))
         if not offers(member.greeted, listing):
             return []
         fetch = self._fetches.get(place)

@@ -1,4 +1,4 @@
-"""`deploy systemd` and `deploy nginx`: the files that a machine needs to serve a configuration, on stdout or in a folder.
+"""`deploy systemd` and `deploy nginx`: the files that a machine needs to serve a configuration.
 
 Reads the configuration, and finds programs; everything else is decided in `server_stub.deploy`.
 """
@@ -182,7 +182,7 @@ def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
 
 _ABOUT = {
     "systemd": "Writes a systemd unit that runs the servers of a configuration file.",
-    "nginx": "Writes an nginx file: a host name for each server of a configuration file, in front of mcp-remote-server.",
+    "nginx": "Writes an nginx file, for in front of mcp-remote-server: a host name for each server of a configuration.",
 }
 
 
@@ -345,7 +345,7 @@ def _nginx(resolved: Resolved, environ: Mapping[str, str]) -> _File | None:
         raise ConfigError("--domain is missing: the domain whose names lead to the servers, such as example.com.")
     if bool(values["tls_cert"]) != bool(values["tls_key"]):
         raise ConfigError("--tls-cert and --tls-key belong together: the certificate and its key.")
-    if not 0 < values["port"]:
+    if values["port"] == 0:
         raise ConfigError("--port: nginx must know the port. Write the one that the server listens on.")
     naming = Naming(values["domain"], values["host_pattern"], _ports(roster, values["port_per_server"]))
     found = sites.sites_of(roster, naming, sites.upstream_of(bare_host(values["host"]), values["port"]))

@@ -48,10 +48,7 @@ def new_member(words: Words) -> NewMember:
         raise ConfigError(
             f"add: {what}: give exactly one of `-- CMD ARGS...`, --shell, --url (or --service with --port)."
         )
-    if url:
-        entry = _remote(name, url, words, secrets)
-    else:
-        entry = _local(name, words, secrets)
+    entry = _remote(name, url, words, secrets) if url else _local(words, secrets)
     return NewMember(name, entry, secrets)
 
 
@@ -64,7 +61,7 @@ def _name(words: Words, service: str | None) -> str:
     return names[0]
 
 
-def _local(name: str, words: Words, secrets: dict[str, str]) -> dict[str, Any]:
+def _local(words: Words, secrets: dict[str, str]) -> dict[str, Any]:
     values = words.values
     for flag in ("type", "header"):
         if values[flag]:

@@ -1,4 +1,4 @@
-"""What the commands share: how their words are read, which file they mean, and how they speak. One table per command."""
+"""What the commands share: how their words are read, which file they mean, how they speak. One table per command."""
 
 from __future__ import annotations
 
@@ -91,7 +91,9 @@ def no_names(command: Command, words: Words) -> None:
     """Refuse words that mean nothing here. Raises `ConfigError`."""
     if words.plain or words.behind:
         word = (*words.plain, *(words.behind or ()))[0]
-        raise ConfigError(f"{command.name}: {word!r} was not expected here. Type: {PROGRAM} {command.name} {command.usage}")
+        raise ConfigError(
+            f"{command.name}: {word!r} was not expected here. Type: {PROGRAM} {command.name} {command.usage}"
+        )
 
 
 def config_of(words: Words) -> str:

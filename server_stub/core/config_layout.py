@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from mcp_remote_py.core import options
@@ -9,6 +10,7 @@ from server_stub.core import config_keys, relaxed_json
 from server_stub.core.config_kinds import shape
 from server_stub.core.relaxed_json import Entry, Node, Object
 
+NAME_LIMIT = 128
 FORMS = "mcpServers (Claude Desktop), servers (VS Code) or mcpProxy with mcpServers (mcp-proxy)"
 
 
@@ -28,6 +30,8 @@ class Listed(NamedTuple):
     """Where it stands: `mcpServers.github`."""
     place: str
     """The place whose keys it has: `member` or, in files of version 1, `client`."""
+    unfit: str = ""
+    """Why a server cannot have this name; empty where it can."""
 
 
 class Layout(NamedTuple):
@@ -54,11 +58,40 @@ def recognise(document: Node) -> Layout:
             raise Unknown(f"{path}: this is {shape(entry.node)}. It takes an object of servers by name.", entry.line)
         containers.append(entry)
         named = (member for member in entry.node.value if not _is_remark(member))
-        members += (Listed(member, f"{path}.{member.name}", place) for member in named)
+        members += (_listed(member, path, place) for member in named)
     if not containers:
         raise Unknown(_no_servers(top), document.line)
     head = top.last("mcpProxy") or (top.last("server") if top.last("clients") is not None else None)
     return Layout(head, tuple(containers), tuple(members), tuple(_inputs(top)), top)
+
+
+def _listed(entry: Entry, path: str, place: str) -> Listed:
+    unfit = unfit_name(entry.name)
+    # what no JSON and no terminal could carry is shown in its place, as everybody will repeat the name
+    entry = entry._replace(name=shown(entry.name))
+    return Listed(entry, f"{path}.{entry.name}", place, unfit)
+
+
+def unfit_name(name: str) -> str:
+    """Return why a server cannot have this name; empty where it can. Names become parts of paths, and of file names."""
+    if not name.strip():
+        return "the name of a server is empty."
+    if re.search(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", name):
+        return "control characters may not stand in a name."
+    if "/" in name or "\\" in name or name in (".", ".."):
+        return "a name is a part of a path: it has no / and no \\, and is not . or .. itself."
+    if len(name) > NAME_LIMIT:
+        return f"a name has at most {NAME_LIMIT} characters."
+    return "a name does not begin or end with a space." if name != name.strip() else ""
+
+
+def shown(text: str) -> str:
+    """Return the text with visible escapes for what cannot be printed."""
+    if text.isprintable():
+        return text
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii") for letter in text
+    )
 
 
 def _is_remark(entry: Entry) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from itertools import pairwise
 from types import MappingProxyType
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
@@ -18,7 +19,6 @@ from server_stub.core.relaxed_json import Entry, Object
 from server_stub.core.roster import Care, Command, Manners, Member, Remote, RemoteWire
 
 Keys = Mapping[str, Given]
-NAME_LIMIT = 128
 
 
 class Inherited(NamedTuple):
@@ -64,24 +64,10 @@ class _Judge(NamedTuple):
         self.reader.notes.error(line, path, text, self.listed.entry.name)
 
 
-def unfit_name(name: str) -> str:
-    """Return why a server cannot have this name; empty where it can. Names become parts of paths, and of file names."""
-    if not name.strip():
-        return "the name of a server is empty."
-    if re.search(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", name):
-        return "control characters may not stand in a name."
-    if "/" in name or "\\" in name or name in (".", ".."):
-        return "a name is a part of a path: it has no / and no \\, and is not . or .. itself."
-    if len(name) > NAME_LIMIT:
-        return f"a name has at most {NAME_LIMIT} characters."
-    return "a name does not begin or end with a space." if name != name.strip() else ""
-
-
 def _check_name(listed: Listed, notes: Notes) -> None:
     name, line = listed.entry.name, listed.entry.line
-    wrong = unfit_name(name)
-    if wrong:
-        notes.error(line, listed.path, wrong, name)
+    if listed.unfit:
+        notes.error(line, listed.path, listed.unfit, name)
     elif name.lower() in config_keys.RESERVED:
         text = f"/{name} means something else here: this server is reached under /servers/{name}/ only."
         notes.warning(line, listed.path, text, name)
@@ -153,7 +139,7 @@ def _command(keys: Keys, options: Keys, own: Mapping[str, str], judge: _Judge) -
     for variable, value in env.items():
         notes.keep_secret(variable, value)
     words, line = _words(keys, judge)
-    for name, value in _secrets_among(words):
+    for name, value in _secrets_among(words or tuple((line or "").split())):
         notes.keep_secret(name, value)
     cwd = keys["cwd"].value if "cwd" in keys else None
     passes = bool(options["passEnvironment"].value) if "passEnvironment" in options else False
@@ -184,7 +170,7 @@ _PAIR = re.compile(r"-*([\w.\-]+)\s*[=:]\s*(\S.*)", re.DOTALL)
 def _secrets_among(words: tuple[str, ...]) -> list[tuple[str, str]]:
     """Return (name, value) of arguments whose names say that they are secrets: `--token X`, `-e KEY=X`, `X-Key: X`."""
     found: list[tuple[str, str]] = []
-    for word, following in zip(words, (*words[1:], ""), strict=True):
+    for word, following in pairwise((*words, "")):
         pair = _PAIR.fullmatch(word)
         if pair is not None and is_secret_name(pair[1]):
             found += [(pair[1], pair[2]), (pair[1], pair[2].rpartition(" ")[2])]

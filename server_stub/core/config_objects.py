@@ -9,6 +9,7 @@ from mcp_remote_py.core.secret_places import is_secret_name
 from server_stub.core import config_keys, config_kinds
 from server_stub.core.config_keys import Key, Place
 from server_stub.core.config_kinds import Unfit
+from server_stub.core.config_layout import shown
 from server_stub.core.expansion import expand
 from server_stub.core.relaxed_json import Entry, Node, Object
 from server_stub.core.roster import Finding, Severity
@@ -45,7 +46,7 @@ class Notes:
         self._note("warning", line, key, text, member)
 
     def _note(self, severity: Severity, line: int | None, key: str, text: str, member: str | None) -> None:
-        self.findings.append(Finding(severity, self.file, line, key, text, member))
+        self.findings.append(Finding(severity, self.file, line, shown(key), shown(text), member))
 
     def keep_secret(self, name: str, value: str) -> None:
         """Learn a value that may never be shown, unless it is so short or usual that it is no secret."""

@@ -143,7 +143,9 @@ def _append(text: str, braces: Braces, name: str, value: Any) -> str:
     if "\n" not in inside:
         at = last.end if last.comma is None else last.comma + 1
         comma = ", " if last.comma is None else " "
-        return f"{text[:at]}{comma}{key}: {_written(text, value, None)}{',' if last.comma is not None else ''}{text[at:]}"
+        return (
+            f"{text[:at]}{comma}{key}: {_written(text, value, None)}{',' if last.comma is not None else ''}{text[at:]}"
+        )
     indent = _indent_at(text, last.start)
     member = f"{line}{indent}{key}: {_written(text, value, indent)}"
     if last.comma is not None:
@@ -165,6 +167,11 @@ def _written(text: str, value: Any, indent: str | None) -> str:
     return _pretty(value, indent, _unit(text)).replace("\n", line)
 
 
+def pretty(value: Any) -> str:
+    """Return a value as JSON that people like to read."""
+    return _pretty(value, "", "  ")
+
+
 def _pretty(value: Any, indent: str, unit: str) -> str:
     inner = indent + unit
     if isinstance(value, Mapping) and value:
@@ -173,7 +180,7 @@ def _pretty(value: Any, indent: str, unit: str) -> str:
         ]
         return "{\n" + ",\n".join(pieces) + f"\n{indent}}}"
     flat = json.dumps(value, ensure_ascii=False)
-    if isinstance(value, list) and value and len(indent) + len(flat) > _LINE:
+    if isinstance(value, list) and value and (len(indent) + len(flat) > _LINE or isinstance(value[0], Mapping)):
         return "[\n" + ",\n".join(f"{inner}{_pretty(one, inner, unit)}" for one in value) + f"\n{indent}]"
     return flat
 

@@ -1,7 +1,7 @@
 """Files for a machine that serves: a systemd unit and an nginx file, made from the same configuration and rules.
 
-What goes into them is decided in `unit` and `sites`, which are pure; how they look is in the templates beside this file;
-`rendering` puts the two together. `commands/deploy` reads and writes.
+What goes into them is decided in `unit` and `sites`, which are pure; how they look is in the templates beside this
+file; `rendering` puts the two together. `commands/deploy` reads and writes.
 """
 
 from __future__ import annotations

@@ -197,7 +197,7 @@ NAMES = [
 @pytest.mark.parametrize("words", [[], ["--aggregate", "--rate-limit", "10r/s"], ["--port-per-server", "7001"]])
 def test_nginx_accepts_the_file_whatever_servers_are_called(words: list[str], tmp_path: Path) -> None:
     config = tmp_path / "servers.json"
-    config.write_text(json.dumps({"mcpServers": {name: SERVERS["slow"] for name in NAMES}}))
+    config.write_text(json.dumps({"mcpServers": dict.fromkeys(NAMES, SERVERS["slow"])}))
     listen = ["--listen", f"127.0.0.1:{free_ports(1)}"]
     for domain in (DOMAIN, f"a-domain-of-a-length-that-few-have.{'b' * 60}.example.test"):
         file = deployed(tmp_path, config, "--domain", domain, *listen, *words)

@@ -23,8 +23,9 @@ CASES = {
     "as it comes": [],
     "all of it": [
         "--domain", "example.com", "--aggregate", "--port", "443", "--log-dir", "/var/log/m p", "--max-body", "1MiB",
-        "--auth-token-file", "/etc/mcp/tokens", "--admin-token-file", "/etc/mcp/admin %n", "--env-file", "/etc/a b%.env",
-        "--writable", "/home/some body", "--writable", "/root/x", "--service-name", 'a "name" with $HOME, \\ and 100%',
+        "--auth-token-file", "/etc/mcp/tokens", "--admin-token-file", "/etc/mcp/admin %n",
+        "--env-file", "/etc/a b%.env", "--writable", "/home/some body", "--writable", "/root/x",
+        "--service-name", 'a "name" with $HOME, \\ and 100%',
     ],
     "as root": ["--user", "root"],
 }  # fmt: skip

@@ -374,6 +374,8 @@ def test_names_that_are_no_part_of_a_path_are_refused(folder: Folder, name: str)
     good, bad = folder.read(text).members
     assert good.invalid is None
     assert bad.invalid is not None
+    assert bad.name.isprintable()
+    assert str(inspect(str(folder.path / "config.json"), {}).findings[0]).isprintable()
 
 
 def _quoted(text: str) -> str:
@@ -403,6 +405,7 @@ def test_remarks_among_the_servers_are_no_servers(folder: Folder) -> None:
         ({"command": "x", "args": ["--api-key", "abcdefgh"]}, "abcdefgh"),
         ({"command": "x", "args": ["--token=abcdefgh"]}, "abcdefgh"),
         ({"command": "docker", "args": ["run", "-e", "GITHUB_TOKEN=abcdefgh", "image"]}, "abcdefgh"),
+        ({"shell": "docker run -e GITHUB_TOKEN=abcdefgh image"}, "abcdefgh"),
         ({"command": "npx", "args": ["mcp-remote", "--header", "Authorization: Bearer abcdefgh"]}, "abcdefgh"),
         ({"url": "https://me:abcdefgh@x/"}, "abcdefgh"),
         ({"url": "https://x/?api_key=abcdefgh&page=2"}, "abcdefgh"),
@@ -496,6 +499,14 @@ def test_files_that_cannot_be_read_are_named(folder: Folder) -> None:
 def test_addresses_to_listen_on(folder: Folder, addr: str, host: str | None, port: int) -> None:
     front = folder.read({"mcpProxy": {"addr": addr}, "mcpServers": {}}).front
     assert (front.host, front.port) == (host, port)
+
+
+def test_a_text_that_is_not_written_yet_can_be_examined(folder: Folder) -> None:
+    path = folder.write("config.json", '{"mcpServers": {}}')
+    (folder.path / "w").mkdir()
+    found = examine(path, {}, '{"mcpServers": {"a": {"command": "x", "cwd": "w"}}}').roster
+    assert found.members == (Member("a", Command(("x",), cwd=str(folder.path / "w"))),)
+    assert inspect(path, {}).members == ()
 
 
 def test_folders_are_meant_from_that_of_the_file(folder: Folder) -> None:

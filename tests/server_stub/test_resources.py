@@ -115,20 +115,23 @@ def test_processes_that_do_not_exist_are_no_error() -> None:
 
 
 def test_a_process_that_ends_while_it_is_looked_at_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    class GoneAtOnce(psutil.Process):
-        def ppid(self) -> int:
-            raise psutil.NoSuchProcess(self.pid)
+    def end(pid: int) -> psutil.Process:
+        process = psutil.Process(pid)
+        process.kill()
+        process.wait(10)
+        return process
 
-    def listed() -> Iterator[psutil.Process]:
+    def before_the_first_question() -> Iterator[psutil.Process]:
+        yield end(root)
+
+    def before_the_second_question() -> Iterator[psutil.Process]:
         yield psutil.Process(root)
-        psutil.Process(root).kill()
-        psutil.Process(root).wait(10)
+        end(root)
 
-    with tree(BIG) as (root, _):
-        monkeypatch.setattr(psutil, "process_iter", lambda: [GoneAtOnce(root), psutil.Process()])
-        assert look_at([root]).trees == {root: ()}
-        monkeypatch.setattr(psutil, "process_iter", listed)
-        assert look_at([root]).trees == {root: ()}
+    for listed in (before_the_first_question, before_the_second_question):
+        with tree(BIG) as (root, _), monkeypatch.context() as patch:
+            patch.setattr(psutil, "process_iter", listed)
+            assert look_at([root]).trees == {root: ()}
 
 
 async def test_an_answer_has_processor_time_though_nobody_looked_before() -> None:

@@ -221,9 +221,9 @@ An event that has no row in a state changes nothing there.
 
 ## Starting
 
-- A child has {initialize} s to answer `initialize` (`initializeTimeout`). A start has failed when the child could not be
-  spawned, exited before that answer, or took too long; whoever waits is answered with the name of the server and the
-  reason.
+- A child has {initialize} s to answer `initialize` (`initializeTimeout`). A start has failed when the child could not
+  be spawned, exited before that answer, or took too long; whoever waits is answered with the name of the server and
+  the reason.
 - After a failure the next start waits: {first} s, then four times as long each time, {most} s at most, of which half is
   chance. Requests and sessions that come meanwhile are held, not refused.
 - {restarts} failures in {window} s (`maxRestarts`, `restartWindow`) make a server whose sessions have children of their

@@ -65,7 +65,7 @@ def test_a_program_that_is_not_there_is_named() -> None:
     [
         Command(("docker", "run", "-i", "--rm", "mcp/time")),
         Command(("/usr/bin/docker", "run")),
-        Command(shell="docker run -i --rm mcp/time | cat"),
+        Command((), "docker run -i --rm mcp/time | cat"),
     ],
 )
 def test_docker_is_noticed_however_it_is_called(what: Command) -> None:
