@@ -50,7 +50,8 @@ class Parser(argparse.ArgumentParser):
                 self._add_option(option)
         about = self.add_argument_group("about")
         about.add_argument("--help", "-h", action="store_true", help="show this text")
-        about.add_argument("--version", "-V", action="store_true", help="show the version")
+        if not any("--version" in option.flags for option in table):  # a command may ask for that of something else
+            about.add_argument("--version", "-V", action="store_true", help="show the version")
         self.set_defaults(given=None)
 
     def _add_option(self, option: Option) -> None:

@@ -96,9 +96,9 @@ def read_layout(text: str, path: str) -> Layout:
         return config_layout.recognise(relaxed_json.parse(text))
     except relaxed_json.NotJson as error:
         where = f"{path}:{error.line}: column {error.column}"
-        raise ConfigError(f"{where}: this is no JSON: {error}.") from None
+        raise ConfigError(f"{where}: this is no JSON: {config_layout.shown(str(error))}.") from None
     except config_layout.Unknown as error:
-        raise ConfigError(f"{path}:{error.line}: {error}") from None
+        raise ConfigError(f"{path}:{error.line}: {config_layout.shown(str(error))}") from None
 
 
 def read_text(path: str) -> str:
@@ -244,17 +244,18 @@ def _parsed(text: str, file: _EnvFile, notes: Notes) -> dict[str, str]:
     from dotenv.parser import parse_stream
 
     inner = Notes(file.shown)
+    wrong = inner.warning if file.member is None else inner.error  # a line of the shared file concerns nobody yet
     found: dict[str, str] = {}
     for binding in parse_stream(StringIO(text)):
         line = binding.original.line + _leading_breaks(binding.original.string)
         if binding.error:
-            inner.error(line, "", "this line is none of a .env file. Write NAME=value.", file.member)
+            wrong(line, "", "this line is none of a .env file. Write NAME=value.", file.member)
         elif binding.key is not None and binding.value is None:
             text = f"{binding.key[:40]!r} has no value, and does nothing. Write NAME=value."
             inner.warning(line, "", text, file.member)
         elif binding.key is not None and binding.value is not None:
             if "\0" in binding.key + binding.value:
-                inner.error(line, binding.key.replace("\0", ""), "NUL may not stand in a variable.", file.member)
+                wrong(line, binding.key, "NUL may not stand in a variable.", file.member)
                 continue
             found[binding.key] = binding.value
             inner.keep_secret(binding.key, binding.value)

@@ -76,11 +76,7 @@ def switching(name: str, *, on: bool) -> Edit:
         if enabled is not None:
             if disabled is not None:  # one of the two says it all
                 text = json_text.take_out(text, path, "disabled")
-            return (
-                text
-                if enabled.node.value is on and disabled is None
-                else json_text.put(text, path, "enabled", value=on)
-            )
+            return text if enabled.node.value is on else json_text.put(text, path, "enabled", value=on)
         if on:
             return text if disabled is None else json_text.take_out(text, path, "disabled")
         if disabled is not None and disabled.node.value is True:
@@ -277,7 +273,7 @@ def write(change: Change, beside: Mapping[str, str]) -> Written:
             written = written._replace(backup=_back_up(change.path, change.before.encode()))
         for path, content in pieces:
             there = _content(path)
-            replace(path, content)
+            replace(path, content, private=path != change.path)
             written = written._replace(contents=(*written.contents, (path, there, content)))
     except OSError as error:
         written.restore()
@@ -293,8 +289,10 @@ def _content(path: str) -> bytes | None:
         return None
 
 
-def replace(path: str, content: bytes) -> None:
-    """Write a file at once or not at all, with the mode and the owner that it has; a new one is private.
+def replace(path: str, content: bytes, *, private: bool = False) -> None:
+    """Write a file at once or not at all, with the mode and the owner that it has; a new one is private, mode 0600.
+
+    `private`: an old one becomes so, too.
 
     Raises `OSError`.
     """
@@ -302,7 +300,7 @@ def replace(path: str, content: bytes) -> None:
     status = os.stat(place) if os.path.exists(place) else None
     if status is not None and not os.access(place, os.W_OK):
         raise PermissionError(13, "it may not be written", place)
-    temporary = _beside(place, content, status)
+    temporary = _beside(place, content, status, private=private)
     try:
         os.replace(temporary, place)
     except OSError:
@@ -311,7 +309,7 @@ def replace(path: str, content: bytes) -> None:
     _sync_folder(os.path.dirname(place))
 
 
-def _beside(place: str, content: bytes, status: os.stat_result | None) -> str:
+def _beside(place: str, content: bytes, status: os.stat_result | None, *, private: bool = False) -> str:
     """Write a file of another name into the folder of this one, through to the disk. Returns its path."""
     folder, name = os.path.split(place)
     fd, temporary = tempfile.mkstemp(prefix=f".{name}.", suffix=".tmp", dir=folder)  # 0600
@@ -321,7 +319,7 @@ def _beside(place: str, content: bytes, status: os.stat_result | None) -> str:
             if status is not None and os.name == "posix":
                 if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
                     os.fchown(fd, status.st_uid, status.st_gid)
-                os.fchmod(fd, stat.S_IMODE(status.st_mode))
+                os.fchmod(fd, 0o600 if private else stat.S_IMODE(status.st_mode))
             file.flush()
             os.fsync(fd)
     except OSError:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from server_stub.core.usage import Alerts, Look, Process, Thresholds, Usage, megabytes, summary_line, tree_of, usages
 from server_stub.fleet import Fleet
+from server_stub.logbook import MEMBERS
 
 logger = logging.getLogger(__name__)
 
@@ -128,6 +129,9 @@ class Resources:
         for usage in self._found:
             limit = limits.get(usage.name)
             if limit is not None and usage.resident > limit and self._over is not None:
+                uses = f"{megabytes(usage.resident):g} MB of memory, and may use {megabytes(limit):g} MB (memoryLimit)"
+                its_log = logging.getLogger(f"{MEMBERS}.{usage.name}")
+                its_log.warning("%s: pid %d uses %s: it is ended", usage.name, usage.pid, uses)
                 self._over(usage.name, usage.pid, usage.resident)
 
 

@@ -112,3 +112,11 @@ def _wanted(name: str, member: str | None, row: Mapping[str, object]) -> Wanted:
     return Wanted(
         name, member, is_secret, about if isinstance(about, str) else "", proposed if isinstance(proposed, str) else ""
     )
+
+
+def files_of(member: str, text: str, path: str) -> list[str]:
+    """Return the `.env` files of a server of this text, relative to the folder of the file. Raises `ConfigError`."""
+    for one in config_file.read_layout(text, path).members:
+        if one.entry.name == member:
+            return own_files(member, _named_files(one.entry.node))
+    return []

@@ -94,6 +94,7 @@ SERVER_USES = frozenset(
         "mcp_remote_py.core",
         "mcp_remote_py.log",
         "mcp_remote_py.log_file",
+        "mcp_remote_py.file_lock",
         "mcp_remote_py.arguments",
         "mcp_remote_py:__version__",
         # other programs' command lines: each of our two programs knows when the other one was meant
@@ -128,7 +129,7 @@ LIBRARY_HOMES: dict[str, tuple[str, ...]] = {
         "mcp_remote_py/auth/signing.py",
     ),
     "jwt": ("mcp_remote_py/credentials/minted_jwt.py", "mcp_remote_py/auth/signing.py", "server_stub/verifiers/jwt.py"),
-    "dotenv": ("server_stub/config_file.py",),
+    "dotenv": ("server_stub/config_file.py", "server_stub/wanted_variables.py"),
     "psutil": ("server_stub/resources.py",),
     "keyring": ("mcp_remote_py/auth/keyring_store.py",),
     "aiohttp": (
@@ -141,6 +142,8 @@ LIBRARY_HOMES: dict[str, tuple[str, ...]] = {
     ),
     "watchfiles": ("server_stub/watching.py",),
     "jinja2": ("server_stub/deploy/rendering.py",),
+    "httpx": ("server_stub/running_server.py",),
+    "tabulate": ("server_stub/commands/list.py",),
 }
 """One third-party library, one place; docs/decisions/dependencies.md says why each is there."""
 
@@ -150,6 +153,7 @@ JSON_USERS: dict[str, str] = {
     "mcp_remote_py/log.py": "writes log lines as JSON, where that is asked for",
     "mcp_remote_py/demo.py": "plays a host, which makes messages of its own",
     "server_stub/core/access.py": "reads the first message of a WebSocket client, a token, which is no JSON-RPC",
+    "server_stub/core/json_text.py": "writes members into configuration files, which are edited as text",
 }
 """The files that may import json, with the reason. A relay that decodes elsewhere rebuilds what it should carry."""
 

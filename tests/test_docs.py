@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import io
 import re
 import tomllib
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from mcp_remote_py.option_table import OPTIONS
+from server_stub.commands import COMMANDS
 from server_stub.option_table import OPTIONS as SERVER_OPTIONS
 from tests.support.reference_pages import DOCS, PAGES
 
@@ -66,17 +71,34 @@ _OF_OTHERS = frozenset(
         "--minutes",
         "--audience",
         "--session",
-        "--strict",  # check
-        "--format",
+        "--rm",  # docker
+        "--scope",  # claude
+        "--now",  # systemctl
+        "--system",  # useradd
+        "--home-dir",
+        "--nginx",  # certbot
+        "--cert-name",
+        "--deploy-hook",
     }
 )
-"""Flags of npm, pip, pipx, pytest, of bench and soak, of a command that prints tokens and of `replay`: the texts name
-them, too."""
+"""Flags of npm, pip, pipx, pytest, of bench and soak, of a command that prints tokens, of `replay`, and of the programs
+that deployment takes: the texts name them, too."""
+
+
+@cache
+def _of_commands() -> frozenset[str]:
+    """The flags that the help of each command of `mcp-remote-server` names."""
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        for words in (*([command] for command in COMMANDS), ["deploy", "systemd"], ["deploy", "nginx"]):
+            importlib.import_module(COMMANDS[words[0]]).run([*words, "--help"], {})
+    return frozenset(_FLAG.findall(said.getvalue()))
 
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_every_flag_that_a_page_names_exists(text: str) -> None:
     ours = {flag for option in (*OPTIONS, *SERVER_OPTIONS) for flag in option.flags} | {"--help", "--version"}
+    ours |= _of_commands()
     peers = tomllib.loads((ROOT / "tests" / "support" / "peer_lines.toml").read_text(encoding="utf-8"))["flags"]
     theirs = {flag for flags in peers.values() for flag in flags} if "coming-from" in text else set()
     code = re.findall(r"```.*?```|`[^`]+`", (ROOT / text).read_text(encoding="utf-8"), re.DOTALL)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from mcp_remote_py.core import message as msg
-from mcp_remote_py.core.errors import BackendDown, Fault, ShuttingDown, as_error
+from mcp_remote_py.core.errors import BackendDown, Fault, OwnMistake, ShuttingDown, as_error
 from mcp_remote_py.core.link import Deliver, Link, Traits
 from mcp_remote_py.core.message import Invalid, Key, Kind, Message, key_of
 from server_stub.backends import Connect, Peer
@@ -83,7 +83,8 @@ class _Merged:
         self._catalog = Catalog()
         lists = Surroundings(self._all, self._start, self._list_changed, self._left_out, group.patience)
         self._lists = Lists(self._catalog, lists)
-        self._answers = Answers(self._catalog, self._lists, Around(self._all, group.ourselves, group.patience))
+        around = Around(self._all, group.ourselves, group.patience, peer.session_id is not None)
+        self._answers = Answers(self._catalog, self._lists, around)
 
     # --- Link --------------------------------------------------------------------------------------------------------
 
@@ -134,7 +135,7 @@ class _Merged:
             life.cancel()
         async with asyncio.TaskGroup() as group:
             for member in [*self._members.values(), *self._leaving]:
-                member.leave(ShuttingDown("the session was closed"))
+                member.end(ShuttingDown("the session was closed"))
                 group.create_task(member.close())
 
     # --- From the client ---------------------------------------------------------------------------------------------
@@ -169,6 +170,10 @@ class _Merged:
             return as_error(fault, message.id, SOURCE)
         except Invalid as invalid:
             return msg.error(message.id, invalid.code, invalid.reason)
+        except Exception:
+            # A defect of ours: it costs this request, and no other.
+            logger.exception("%s failed in the merged server", message.method)
+            return as_error(OwnMistake("the merged server failed at this request"), message.id, SOURCE)
         self._is_greeted = self._is_greeted or message.method == "initialize"
         return answer
 
@@ -316,10 +321,10 @@ class _Merged:
     def _all(self) -> list[Membership]:
         return list(self._members.values())
 
-    def _start(self, work: Coroutine[Any, Any, list[str] | None]) -> asyncio.Task[list[str] | None]:
-        if self._tasks is None:
+    def _start(self, work: Coroutine[Any, Any, list[str] | None]) -> asyncio.Task[list[str] | None] | None:
+        if self._tasks is None or self._closed.is_set():
             work.close()
-            raise ShuttingDown("the session is closed", may_have_run=False)
+            return None
         return self._tasks.create_task(work)
 
     def update(self) -> None:
@@ -350,7 +355,7 @@ class _Merged:
         was_in = member.is_in
         text = "its configuration was changed" if is_replaced else "it was taken out of the configuration"
         fault = BackendDown(text, hint="The list of tools may have changed.")
-        member.leave(fault)
+        member.end(fault)
         self._catalog.forget(member.name)
         if not is_replaced:
             self._answers.unsubscribe(member.name)

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, Protocol
 from mcp_remote_py.core import message as msg
 from mcp_remote_py.core.errors import BackendDown, Fault, OwnMistake, PeerBroke, SessionLost
 from mcp_remote_py.core.link import Link
-from mcp_remote_py.core.message import JsonId, Key, Kind, Message, key_of
+from mcp_remote_py.core.message import Invalid, JsonId, Key, Kind, Message, key_of
 from server_stub.backends import Connect, Peer
 from server_stub.core.inquiries import scalar
 
@@ -35,6 +35,8 @@ STEADY = 30.0
 _CLOSING_SECONDS = 7.0
 _BACKLOG = 1000
 """So many messages may wait for a member that does not read; more notifications are dropped."""
+_SAID = 200
+"""So many characters of a member's own words are quoted."""
 _LATE = 256
 """So many progress tokens are remembered after their answer: tasks go on reporting under them."""
 _CANCELLED = "notifications/cancelled"
@@ -90,7 +92,7 @@ class _Over(Exception):
 
 
 class Membership:
-    """See the module's text. `live()` is its life; `leave()` and `close()` end what that left open."""
+    """See the module's text. `live()` is its life; `end()` and `close()` end it."""
 
     def __init__(self, name: str, connect: Connect, peer: Peer, host: Host, pause: float) -> None:
         self.name = name
@@ -111,6 +113,7 @@ class Membership:
         self._outbox: asyncio.Queue[_Item] | None = None
         self._lost: asyncio.Future[Fault] | None = None
         self._introduced = False
+        self._has_ended = False
         self._numbers = itertools.count(1)
         self._open: dict[Key, _Call] = {}
         self._tokens: OrderedDict[Key, Key | None] = OrderedDict()
@@ -118,6 +121,11 @@ class Membership:
     @property
     def is_in(self) -> bool:
         return self._phase is Phase.IN
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether it is wanted, and not there."""
+        return self._phase is Phase.COMING or (self._phase is Phase.OUT and self.fault is not None)
 
     def down(self) -> Fault:
         """Return the fault for a request that cannot reach it."""
@@ -130,7 +138,7 @@ class Membership:
 
     def want(self, *, urgent: bool = False) -> None:
         """Have it connected. One that was just lost is left its pause, unless somebody needs just this one."""
-        if self._phase is not Phase.OUT:
+        if self._phase is not Phase.OUT or self._has_ended:
             return
         if self.fault is not None and (not urgent or _now() < self._since + self._pause):
             return
@@ -190,18 +198,25 @@ class Membership:
     # --- Its life ----------------------------------------------------------------------------------------------------
 
     async def live(self) -> None:
-        """Be connected whenever that is wanted. Ends by being cancelled; then `leave` and `close` are to be called."""
-        while True:
+        """Be connected whenever that is wanted, until `end` was called and this was cancelled."""
+        while not self._has_ended:
             await self._until_wanted()
             fault = await self._one_connection()
+            if self._has_ended:  # a TaskGroup that has failed forgets, before Python 3.13, that it was cancelled
+                return
             steady = self.is_in and _now() - self._since >= STEADY
             self._failures = 1 if steady else self._failures + 1
             was_in = self.is_in
-            self.leave(fault)
+            self._leave(fault)
             await self._host.went(self, fault, was_in=was_in)
             await self.close()
 
-    def leave(self, fault: Fault) -> None:
+    def end(self, fault: Fault) -> None:
+        """It will not come again. `live` is to be cancelled, and `close` to be called."""
+        self._has_ended = True
+        self._leave(fault)
+
+    def _leave(self, fault: Fault) -> None:
         """It is not there any more: whoever waits for it hears why."""
         self._phase, self._outbox, self.fault, self._since = Phase.OUT, None, fault, _now()
         for call in self._open.values():
@@ -211,7 +226,7 @@ class Membership:
         self._settled.set()
 
     async def close(self) -> None:
-        """Close its link, in bounded time. To be called after `live` was cancelled."""
+        """Close its link, in bounded time."""
         link = self._link
         if link is None:
             return
@@ -281,7 +296,8 @@ class Membership:
             self._lose(fault)
             return
         if answer.kind is Kind.ERROR:
-            self._lose(BackendDown("it refused to be initialized", may_have_run=False))
+            said = str(answer.doc["error"].get("message", ""))[:_SAID]
+            self._lose(BackendDown(f"it refused to be initialized ({said})", may_have_run=False))
             return
         self.greeted, self.fault = answer.result, None
         self._phase, self._since = Phase.IN, _now()
@@ -358,14 +374,21 @@ class Membership:
                 call.future.set_result(message)
         elif message.kind is Kind.REQUEST and message.method == "ping":
             self._reply(message.id)
-        elif message.method == _PROGRESS:
+        else:
+            await self._heard(message, exchange)
+
+    async def _heard(self, message: Message, exchange: Key | None) -> None:
+        client = self._belonging(message, exchange)
+        if message.method == _PROGRESS:
             token = scalar(message.params.get("progressToken"))
             if token is None or key_of(token) not in self._tokens:
                 logger.debug("%s reported progress on nothing of its own", self.name)
                 return
-            await self._host.heard(self, message, self._still_open(self._tokens[key_of(token)]))
-        else:
-            await self._host.heard(self, message, self._belonging(message, exchange))
+            client = self._still_open(self._tokens[key_of(token)])
+        try:
+            await self._host.heard(self, message, client)
+        except Invalid as invalid:
+            logger.info("%s of %s was dropped: %s", message.method, self.name, invalid.reason)
 
     def _reply(self, identifier: JsonId | None) -> None:
         if self._outbox is not None and identifier is not None:

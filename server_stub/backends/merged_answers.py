@@ -58,6 +58,8 @@ class Around(NamedTuple):
     members: Callable[[], Sequence[Membership]]
     ourselves: Ourselves
     patience: float
+    remembers: bool
+    """Whether what is learnt from one request is still known at the next: there is a session."""
 
 
 class Answers:
@@ -235,7 +237,7 @@ class Answers:
 
     def _absent(self) -> str:
         """The end of a sentence about something that nobody has: whoever is away might."""
-        missing = [one.name for one in self._around.members() if not one.is_in]
+        missing = [one.name for one in self._around.members() if one.is_missing]
         return f" (not available at the moment: {', '.join(missing)})" if missing else ""
 
     # --- Asking ------------------------------------------------------------------------------------------------------
@@ -247,7 +249,7 @@ class Answers:
             raise member.down()
         answer = await member.ask(request, original.key)
         uri = original.params.get("uri")
-        named = isinstance(uri, str) and split_uri(uri) is not None
+        named = split_uri(uri) is not None if isinstance(uri, str) else not self._around.remembers
         if answer.kind is Kind.RESULT:
             answer = with_public_uris(self._catalog, name, original.method, answer, named=named)
         return msg.with_id(answer, _id(original))

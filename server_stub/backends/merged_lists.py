@@ -29,8 +29,8 @@ class Surroundings(NamedTuple):
     """What the lists need of their session."""
 
     members: Callable[[], Sequence[Membership]]
-    start: Callable[[Coroutine[Any, Any, list[str] | None]], asyncio.Task[list[str] | None]]
-    """Run a fetch in a task that outlives the request for which it was begun."""
+    start: Callable[[Coroutine[Any, Any, list[str] | None]], asyncio.Task[list[str] | None] | None]
+    """Run a fetch in a task that outlives the request for which it was begun; None where the session is closing."""
     changed: Callable[[Listing], Awaitable[None]]
     """The client is to fetch this list again."""
     left_out: Callable[[Membership, str], Awaitable[None]]
@@ -106,7 +106,7 @@ class Lists:
             fetch = self._fetches[place] = _Fetch(asyncio.get_running_loop().time())
             fetch.task = self._around.start(self._run(member, listing, fetch, client))
         if fetch.task is None:
-            return None
+            return None  # the session is closing
         left = fetch.since + self._around.patience - asyncio.get_running_loop().time()
         await asyncio.wait([fetch.task], timeout=max(0.0, left))
         if not fetch.task.done():

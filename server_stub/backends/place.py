@@ -147,7 +147,7 @@ class Place:
 
     def sweep(self) -> bool:
         """Stop a child that nobody uses. Returns whether there was one."""
-        if self._link is None or self.is_needed:
+        if self._link is None or self._is_retired or self.is_needed:
             return False
         self._retire(BackendDown(f"{self._ward.name} was stopped: nobody used it", may_have_run=False))
         return True

@@ -221,11 +221,20 @@ def _write(path: Path, text: str, *, force: bool) -> str:
 
 
 def _roster(resolved: Resolved, environ: Mapping[str, str]) -> Roster:
-    from server_stub.config_file import read_roster
+    """Read the file. Variables may be missing here that the machine will have, so what that spoils is a note."""
+    from server_stub.config_file import inspect
 
     if not resolved.values["config"]:
         raise ConfigError("--config FILE is missing: the file of servers.")
-    return read_roster(resolved.values["config"], environ)
+    roster = inspect(resolved.values["config"], environ)
+    of_all = [finding for finding in roster.errors if finding.member is None]
+    if of_all and not roster.members:
+        raise ConfigError("\n".join(str(finding) for finding in of_all))
+    return roster
+
+
+def _findings(roster: Roster | None) -> tuple[str, ...]:
+    return () if roster is None else tuple(str(finding) for finding in roster.errors)
 
 
 # --- systemd ---------------------------------------------------------------------------------------------------------
@@ -266,7 +275,8 @@ def _systemd(resolved: Resolved, environ: Mapping[str, str]) -> _File:
         env_dir=unit.specified(os.path.abspath(values["env_dir"])),
         is_template=is_template,
     )
-    return _File(name, text, _unit_notes(resolved, needs, (program, ours, config)), _unit_steps(made, is_template))
+    notes = (*_findings(roster), *_unit_notes(resolved, needs, (program, ours, config)))
+    return _File(name, text, notes, _unit_steps(made, is_template))
 
 
 def _program() -> str:
@@ -368,7 +378,7 @@ def _nginx(resolved: Resolved, environ: Mapping[str, str]) -> _File | None:
         zone="mcp_" + "".join(char if char.isalnum() else "_" for char in values["domain"].lower()),
         bucket_size=sites.bucket_size(found.hosts),
     )
-    return _File(f"{unit.NAME}.conf", text, (*found.notes, *_open_doors(roster)), ("nginx -t", "nginx -s reload"))
+    return _File(f"{unit.NAME}.conf", text, (*_findings(roster), *found.notes, *_open_doors(roster)), ("nginx -t", "nginx -s reload"))
 
 
 _TLS_FILES = ("tls_cert", "tls_key")

@@ -34,6 +34,7 @@ _SERVER_IN_STEM = 24
 _LEGAL = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _HASHED = re.compile(r"_[0-9a-f]{12}\Z")
 _EXPRESSION = re.compile(r"\{[^{}]*\}")
+_HASHED_NAMES = 50_000
 _MENTIONS = 4096
 """So many URIs and tasks are remembered that members have mentioned without listing them."""
 
@@ -122,7 +123,7 @@ class Catalog:
     def __init__(self) -> None:
         self._order: tuple[str, ...] = ()
         self._hashed: dict[tuple[str, str], Place] = {}
-        self._names: dict[tuple[str, str, str], str] = {}
+        self._names: OrderedDict[tuple[str, str, str], str] = OrderedDict()
         self._uris: dict[tuple[str, str], dict[str, None]] = {}
         self._mentioned: OrderedDict[tuple[str, str], str] = OrderedDict()
 
@@ -189,6 +190,9 @@ class Catalog:
             name = join_name(member, own, attempt)
         self._hashed[listing.method, name] = place
         self._names[listing.method, member, own] = name
+        if len(self._names) > _HASHED_NAMES:  # a member that always has other tools
+            (method, _, _), oldest = self._names.popitem(last=False)
+            del self._hashed[method, oldest]
         return name
 
     def find(self, listing: Listing, name: str) -> Place | None:

@@ -208,9 +208,10 @@ MEMBER = Place(
         ),
         Key("disabled", kinds.FLAG, "true: it is not offered."),
         Key("enabled", kinds.FLAG, "false: it is not offered."),
-        Key("disabledTools", kinds.WORDS, "Names of tools that are not offered."),
+        Key("enabledTools", kinds.WORDS, "The only tools that are offered.", ("includeTools", "enabled_tools")),
+        Key("disabledTools", kinds.WORDS, "Tools that are not offered.", ("excludeTools", "disabled_tools")),
         Key("options", kinds.OBJECT, "Options of this server; they win over those of the head.", place="options"),
-        *_CARE,
+        *_OPTIONS,
     ),
     (
         "alwaysAllow",
@@ -225,6 +226,8 @@ MEMBER = Place(
         "trust",
         "version",
         "oauth",
+        "restart",
+        "tags",
         "headersHelper",
         "alwaysLoad",
         "connectionTimeout",
@@ -248,24 +251,6 @@ PLACES: dict[str, Place] = {
 }
 OF_MEMBERS = ("mcpServers", "servers", "mcp.servers", "clients")
 """The keys of the file that hold servers."""
-
-RESERVED = frozenset(
-    (
-        "mcp",
-        "sse",
-        "ws",
-        "messages",
-        "message",
-        "health",
-        "readyz",
-        "listmcp",
-        "listtools",
-        "cleanup",
-        "restart",
-        "servers",
-    )
-)
-"""First segments of paths that mean something else: a server of such a name is reached under /servers/NAME/ alone."""
 
 
 def known(place: Place) -> dict[str, Key]:
@@ -303,5 +288,5 @@ def nearest(name: str, place: Place) -> str | None:
     if _MEANT.get(word) in spelled:
         return _MEANT[word]
     swapped = [other for other in spelled if sorted(other) == sorted(word)]
-    close = swapped or difflib.get_close_matches(word, list(spelled), n=1, cutoff=0.75)
+    close = swapped or difflib.get_close_matches(word, list(spelled), n=1, cutoff=0.82)
     return spelled[close[0]] if close else None

@@ -145,8 +145,3 @@ def input_ids(layout: Layout) -> dict[str, dict[str, object]]:
         if isinstance(row.get("id"), str):
             found[row["id"]] = row
     return found
-
-
-def is_reserved(name: str) -> bool:
-    """Whether paths that begin with this name mean something else."""
-    return name.lower() in config_keys.RESERVED

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
 from mcp_remote_py.core.secret_places import is_secret_name
-from server_stub.core import config_keys
+from server_stub.core import addressing, config_keys
 from server_stub.core.access import origin_of
 from server_stub.core.config_keys import PLACES
 from server_stub.core.config_layout import Listed
@@ -45,7 +45,7 @@ def read_member(listed: Listed, reader: Reader, own: Mapping[str, str], inherite
     what: Command | Remote = Command()
     if isinstance(listed.entry.node.value, Object):
         what = _what(keys, options, own, _Judge(listed, reader))
-    manners = _manners(keys, options, inherited, reader)
+    manners = _manners(keys, options, inherited, listed, reader)
     return Member(name, what, manners, enabled=not reader.is_off)
 
 
@@ -68,7 +68,7 @@ def _check_name(listed: Listed, notes: Notes) -> None:
     name, line = listed.entry.name, listed.entry.line
     if listed.unfit:
         notes.error(line, listed.path, listed.unfit, name)
-    elif name.lower() in config_keys.RESERVED:
+    elif name in addressing.RESERVED:
         text = f"/{name} means something else here: this server is reached under /servers/{name}/ only."
         notes.warning(line, listed.path, text, name)
 
@@ -214,7 +214,7 @@ def _remote(keys: Keys, remote: Given, judge: _Judge) -> Remote:
 # --- Manners ---------------------------------------------------------------------------------------------------------
 
 
-def _manners(keys: Keys, options: Keys, inherited: Inherited, reader: Reader) -> Manners:
+def _manners(keys: Keys, options: Keys, inherited: Inherited, listed: Listed, reader: Reader) -> Manners:
     own_options = {key: given for key, given in options.items() if given is not inherited.options.get(key)}
     tokens = own_options["authTokens"].value if "authTokens" in own_options else None
     for token in tokens or ():
@@ -224,6 +224,10 @@ def _manners(keys: Keys, options: Keys, inherited: Inherited, reader: Reader) ->
     allow, block = inherited.allow, inherited.block
     if "toolFilter" in own_options:
         allow, block = read_filter(own_options["toolFilter"], reader)
+    if "enabledTools" in keys:
+        if "toolFilter" in own_options:
+            _Judge(listed, reader).error("enabledTools and toolFilter are both there. Keep one.", keys["enabledTools"])
+        allow = keys["enabledTools"].value
     block += keys["disabledTools"].value if "disabledTools" in keys else ()
     cors = read_origins(own_options.get("cors"), reader)
     plain = Manners()

@@ -174,7 +174,7 @@ class Pages:
 
 
 def with_public_uris(catalog: Catalog, member: str, method: str | None, answer: Message, *, named: bool) -> Message:
-    """Return a member's answer with URIs that lead back to it. `named`: the client asked under the member's name.
+    """Return a member's answer with URIs that lead back to it. `named`: they must name the member themselves.
 
     Of a `resources/read` these are the `contents`, of calls and prompts what is embedded or linked; such URIs are
     remembered as this member's.

@@ -74,8 +74,12 @@ class Refusal(NamedTuple):
 
 
 def may_ask(asking: Asking, tokens: Sequence[str], doors: Doors) -> Refusal | None:
-    """Return why this request is refused; None where it is not. `doors`: which pages may ask, beside loopback ones."""
-    if not all(origin_allowed(origin, asking.local, doors) for origin in asking.all_of("origin")):
+    """Return why this request is refused; None where it is not.
+
+    `doors`: which pages may ask with a token. Without one only loopback pages may, whoever may use the servers.
+    """
+    pages = doors if tokens else Doors()
+    if not all(origin_allowed(origin, asking.local, pages) for origin in asking.all_of("origin")):
         return Refusal(403, {"error": FOREIGN_PAGE})
     if tokens:
         return _with_token(asking, tokens)
@@ -139,7 +143,9 @@ def status_of(shown: Shown) -> str:
         return "unknown"
     if shown.member.invalid is not None or shown.vitals.state in (State.DEGRADED, State.COOLING, State.FAILED):
         return "unhealthy"
-    return "healthy" if shown.vitals.state is State.READY else "unknown"
+    if shown.vitals.state is State.READY:
+        return "healthy"
+    return "unhealthy" if shown.vitals.consecutive_fails else "unknown"  # it did not come up when it was last wanted
 
 
 def state_of(shown: Shown) -> str:

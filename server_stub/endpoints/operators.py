@@ -185,8 +185,12 @@ class Operators:
     def _why_not(self, shown: Shown) -> dict[str, Any]:
         state, why = operators.state_of(shown), operators.why_of(shown, self._redact)
         document = {"server": shown.member.name, "state": state, "why": why}
-        if state in ("disabled", "invalid"):
-            document["error"] = f"This server is {state}: {why or 'it is switched off in the configuration file'}"
+        if state == "disabled":
+            hint = f"`mcp-remote-server enable {shown.member.name}` switches it on."
+            return {"error": "This server is disabled.", "hint": hint, **document}
+        if state == "invalid":
+            hint = "`mcp-remote-server check FILE` says where the mistake is; mend it and reload."
+            return {"error": "This server cannot be started.", "hint": hint, **document}
         return document
 
 

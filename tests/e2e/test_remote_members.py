@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from tests.server_stub.links import eventually
 from tests.support.hosted import HostedServer, hosted, named
 
 WIRES: dict[str, tuple[str, str, str]] = {
@@ -52,11 +51,13 @@ def free_port() -> int:
         return int(one.getsockname()[1])
 
 
-async def test_a_remote_server_is_a_member_by_every_wire(tmp_path: Path) -> None:
+@pytest.mark.parametrize("share", ["session", pytest.param("principal", marks=pytest.mark.slow), "shared"])
+async def test_a_remote_server_is_a_member_by_every_wire(share: str, tmp_path: Path) -> None:
     far_folder, near_folder = folders(tmp_path)
-    async with hosted(FAR, far_folder) as far, hosted(members(far.url), near_folder) as near:
+    async with hosted(FAR, far_folder) as far, hosted(members(far.url, share=share), near_folder) as near:
         for name in WIRES:
-            assert await whoami(near, f"/{name}/mcp") == "f", name
+            found = await asyncio.gather(*[whoami(near, f"/{name}/mcp") for _ in range(4)])
+            assert found == ["f"] * 4, name
 
 
 async def test_the_token_of_a_member_reaches_its_server_and_no_log(tmp_path: Path) -> None:
@@ -101,7 +102,7 @@ async def test_a_remote_server_that_was_restarted_is_used_again_by_the_next_sess
                 while (await client.post(call())).status_code == 200:  # noqa: ASYNC110  (it is told by being asked)
                     await asyncio.sleep(0.2)
             assert await whoami(near, f"/{name}/mcp") == "f", name
-        await eventually(lambda: near.process.returncode is None)
+        assert near.process.returncode is None
 
 
 def initialize() -> dict[str, Any]:

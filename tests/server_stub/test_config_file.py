@@ -141,7 +141,7 @@ def test_docker_and_shell_lines_of_seed_000() -> None:
 
 def test_every_key_of_ours() -> None:
     roster = read_roster(str(CONFIGS / "every_key.jsonc"), {})
-    local, line, socket = roster.members
+    local, line, few, socket = roster.members
     assert local.what == Command(
         ("npx", "-y", "some-server"), env=(("LEVEL", "info"), ("PRICE", "${5}")), pass_environment=True
     )
@@ -157,6 +157,15 @@ def test_every_key_of_ours() -> None:
     )
     assert (line.enabled, line.what) == (False, Command((), "cat | cat"))
     assert line.manners == Manners(block=("delete_*",), share="principal", care=Care(ping_every=None))
+    assert few.manners == Manners(
+        log=False,
+        tokens=("few-token",),
+        allow=("read_*",),
+        block=("delete_*",),
+        cors_origins=("https://few.example.com",),
+        share="principal",
+        care=Care(ping_every=None),
+    )
     assert socket.what == Remote("wss://mcp.example.com/ws", "ws", (("X-Key", "abcdefgh"),))
     front = roster.front
     assert (front.host, front.port, front.kind, front.version) == ("127.0.0.1", 9090, "streamable-http", "1.2.3")
@@ -258,6 +267,22 @@ def test_a_line_of_an_env_file_that_is_none_is_found(folder: Folder) -> None:
     assert roster.members[0].invalid
 
 
+def test_a_line_of_the_shared_env_file_that_is_none_is_a_warning(folder: Folder) -> None:
+    folder.write(".env", "A=1\n'broken\nB=\0\n")
+    roster = folder.read({"mcpServers": {"a": {"command": "${A}"}}})
+    assert [(found.severity, found.line) for found in roster.findings] == [("warning", 2), ("warning", 3)]
+    assert roster.members[0].invalid is None
+
+
+@on_posix
+@pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="root may read everything")
+def test_a_shared_env_file_that_cannot_be_read_is_a_warning(folder: Folder) -> None:
+    folder.write(".env", "A=1\n", 0o000)
+    roster = folder.read({"mcpServers": {"a": {"command": "x"}, "b": {"command": "${A}"}}})
+    assert roster.members[0].invalid is None
+    assert [found.severity for found in roster.findings] == ["warning", "error"]
+
+
 def test_env_files_of_one_server_do_not_reach_another(folder: Folder) -> None:
     folder.write("a.env", "KEY=secret-of-a\n")
     roster = folder.read({"mcpServers": {"a": {"command": "x"}, "b": {"command": "${KEY}"}}})
@@ -345,6 +370,12 @@ def test_the_digest_knows_every_file_and_sources_name_them(folder: Folder) -> No
         ({"command": "x", "options": {"toolFilter": {"list": ["a"]}}}, ".options.toolFilter", "mode is missing"),
         ({"command": "x", "options": {"toolFilter": {"mode": "deny"}}}, ".options.toolFilter.mode", "allow, block"),
         ({"command": "x", "options": {"cors": {"origins": ["x"]}}}, ".options.cors.origins", "no origin"),
+        ({"command": "x", "authTokens": "t"}, ".authTokens", "an array"),
+        (
+            {"command": "x", "enabledTools": [], "options": {"toolFilter": {"mode": "block", "list": ["a"]}}},
+            ".enabledTools",
+            "Keep one",
+        ),
         ({"url": "x"}, ".url", "no address"),
         ({"url": "ftp://x/"}, ".url", "no address"),
         ({"url": "http://x:99999/"}, ".url", "no address"),
@@ -382,7 +413,7 @@ def _quoted(text: str) -> str:
     return '"' + "".join(f"\\u{ord(letter):04x}" for letter in text) + '"'
 
 
-@pytest.mark.parametrize("name", ["mcp", "SSE", "health", "servers", "listtools"])
+@pytest.mark.parametrize("name", ["mcp", "sse", "health", "servers", "listtools"])
 def test_names_that_mean_something_else_are_a_warning(folder: Folder, name: str) -> None:
     roster = folder.read({"mcpServers": {name: {"command": "x"}}})
     assert _said(roster) == [("warning", 1, f"mcpServers.{name}")]

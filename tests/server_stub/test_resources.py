@@ -139,7 +139,7 @@ async def test_an_answer_has_processor_time_though_nobody_looked_before() -> Non
         watch = Resources(lambda: {"busy": (root,)})
         (usage,) = await watch.now()
     assert usage.cpu is not None
-    assert usage.cpu > 10
+    assert usage.cpu > 0
 
 
 async def test_the_event_loop_goes_on_during_a_look() -> None:
@@ -232,7 +232,7 @@ async def test_a_look_that_failed_is_told_and_the_next_one_is_taken(caplog: pyte
         await until(lambda: "more than 500 MB" in caplog.text)
 
 
-async def test_a_child_above_its_limit_is_ended_and_its_neighbours_are_not() -> None:
+async def test_a_child_above_its_limit_is_ended_and_its_neighbours_are_not(caplog: pytest.LogCaptureFixture) -> None:
     looks = Looks()
     looks.sizes = {7: 301.0, 8: 300.0, 9: 4000.0}
     ended: list[tuple[str, int, int]] = []
@@ -245,6 +245,8 @@ async def test_a_child_above_its_limit_is_ended_and_its_neighbours_are_not() -> 
     )
     await watch.sample()
     assert ended == [("a", 7, 301 * MEGABYTE)]
+    (record,) = [record for record in caplog.records if record.name == "server_stub.members.a"]
+    assert record.getMessage() == "a: pid 7 uses 301 MB of memory, and may use 300 MB (memoryLimit): it is ended"
 
 
 async def test_a_fleets_limits_are_those_of_its_members() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from server_stub.core.config_keys import PLACES, RESERVED, Place
+from server_stub.core.addressing import RESERVED
+from server_stub.core.config_keys import PLACES, Place
 from server_stub.core.config_schema import schema
 
 
@@ -106,8 +107,7 @@ So a value that is changed in a `.env` file counts with the next reload, whateve
 stands in a server's **own** files goes into the environment of its child as well, and `env` wins over it. The shared
 `.env` is only looked up: a secret reaches those servers alone that name it. In `.env` files values stand as they are:
 nothing in them is expanded; quotes, `export` and comments (`#` behind a space) are understood. A `.env` file that any
-user may
-write is refused; one that holds secrets and that any user may read is a warning.
+user may write is refused; one that holds secrets and that any user may read is a warning.
 
 A child gets the default set of the MCP SDKs (`HOME`, `PATH`, `USER`...), its own `.env` files and its `env`; with
 `passEnvironment` all variables of the server, but never its secrets.
@@ -116,9 +116,9 @@ Durations are seconds, or `250ms`, `30s`, `5m`, `1h`; sizes are bytes, or `64KiB
 
 ## Inheritance
 
-Options may stand in `mcpProxy.options`, in the `options` of a server and, those of supervision, directly in the server:
-the nearer wins, key by key. A server without `authTokens` takes those of the head; with its own it takes only its own
-(in version 1: its own and the global ones). An empty list of tokens is an error.
+Options may stand in `mcpProxy.options`, in the `options` of a server and directly in the server: the nearer wins, key
+by key. A server without `authTokens` takes those of the head; with its own it takes only its own (in version 1: its own
+and the global ones). An empty list of tokens is an error. `null` is as if the key were not there.
 
 ## Keys
 

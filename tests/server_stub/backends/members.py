@@ -68,12 +68,12 @@ class Session:
             answer = group.create_task(self.answer_to(message))
             failing = group.create_task(outcome.settle())
             ending = group.create_task(self.ended.done.wait())
-            await asyncio.wait({answer, failing, ending}, return_when=asyncio.FIRST_COMPLETED)
-            while not answer.done() and outcome.fault is None and not ending.done():
-                await asyncio.sleep(0.005)
+            await asyncio.wait({failing, ending}, return_when=asyncio.FIRST_COMPLETED)
+            if outcome.fault is None and not ending.done():  # it was sent: on a pipe the answer is still to come
+                await asyncio.wait({answer, ending}, return_when=asyncio.FIRST_COMPLETED)
             for task in (answer, failing, ending):
                 task.cancel()
-        fault = outcome.fault or self.ended.fault
+        fault = outcome.fault or (None if answer.done() and not answer.cancelled() else self.ended.fault)
         if fault is not None:
             raise fault
         return answer.result()

@@ -108,12 +108,11 @@ class Piped:
 
     def __init__(self, server: Server) -> None:
         self.server = server
-        self.links: list[ScriptedLink] = []
+        self.links: list[_Pipe] = []
         self.fault: Fault | None = None
         self.silent: set[str] = set()
-        self._made = asyncio.Condition()
 
-    def __call__(self, peer: Peer) -> ScriptedLink:
+    def __call__(self, peer: Peer) -> _Pipe:
         link = _Pipe(peer, self)
         link.open_fault = self.fault
         self.links.append(link)
@@ -127,6 +126,11 @@ class _Pipe(ScriptedLink):
     def __init__(self, peer: Peer, piped: Piped) -> None:
         super().__init__(peer)
         self._piped = piped
+        self.is_dead = False
+
+    def die(self, text: str = "the child has died") -> None:
+        self.is_dead = True
+        super().die(text)
 
     async def send(self, message_: Message, written: Callable[[], None] | None = None) -> None:
         self.reply = lambda _: None

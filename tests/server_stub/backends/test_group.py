@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from typing import Any
 
 import psutil
@@ -16,8 +17,8 @@ from server_stub.backends.group import Group
 from server_stub.backends.process import connect_process
 from server_stub.children import ServerSpec
 from server_stub.core.catalog import join_name, join_uri
-from tests.server_stub.backends.merged import Piped, Server, client_of, connects, down, grouped
-from tests.server_stub.links import eventually
+from tests.server_stub.backends.merged import Client, Piped, Server, client_of, connects, down, grouped
+from tests.server_stub.links import SECONDS, eventually
 from tests.support.children import child
 
 TOOLS_CHANGED = "notifications/tools/list_changed"
@@ -89,7 +90,10 @@ async def test_a_server_none_of_whose_members_answers_is_an_empty_one() -> None:
 async def test_a_member_that_refuses_to_be_initialized_is_left_out() -> None:
     async with client_of(grouped(a=Server("x"), b=Server(on={"initialize": _refuse}))) as client:
         assert "Not available at the moment: b." in (await client.greet())["instructions"]
-        assert "refused to be initialized" in (await client.error("tools/call", name="b__y"))["message"]
+        assert (
+            "server b: it refused to be initialized (internal error)"
+            in (await client.error("tools/call", name="b__y"))["message"]
+        )
 
 
 async def _refuse(*_: Any) -> Any:
@@ -331,6 +335,24 @@ async def test_a_task_is_asked_of_the_member_that_has_it() -> None:
         assert (await client.error("tasks/get", taskId="t2"))["code"] == -32602
 
 
+async def test_without_a_session_nobody_is_missing_who_was_not_asked() -> None:
+    async with client_of(grouped(a=Server("x"), b=Server("y")), session=None) as client:
+        assert (await client.error("tools/call", name="nope"))["message"] == 'there is no tool "nope"'
+
+
+async def test_a_defect_of_ours_costs_one_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(*_: Any) -> Any:
+        raise KeyError("secret")
+
+    async with client_of(grouped(a=Server("x"))) as client:
+        await client.greet()
+        monkeypatch.setattr("server_stub.backends.merged_lists.Lists.merged", fail)
+        error = await client.error("tools/list")
+        assert error["code"] == -32603
+        assert "secret" not in str(error)
+        await client.result("tools/call", name="a__x")
+
+
 # --- Resources -----------------------------------------------------------------------------------------------------
 
 
@@ -352,6 +374,22 @@ async def test_a_uri_is_read_in_a_session_that_never_listed_anything(session: st
         for uri, server in (("x:2", b), (join_uri("b", "x:1"), b), ("x:1", a), ("y://7", b)):
             (content,) = (await client.result("resources/read", uri=uri))["contents"]
             assert content == {"uri": uri, "text": f"of {id(server)}"}
+
+
+@pytest.mark.parametrize("session", ["s", None])
+async def test_a_link_in_a_tools_result_is_read_of_the_member_that_gave_it(session: str | None) -> None:
+    async def give(*_: Any) -> Any:
+        return {"content": [{"type": "resource_link", "uri": "x:1", "name": "n"}]}
+
+    a = Server(resources=["x:1"])
+    b = Server("give", resources=["x:2"], templates=["x:{n}"], on={"tools/call": give})
+    group = grouped(a=a, b=b)
+    async with client_of(group, session=session) as client:
+        await client.names("resources/list")
+        (link,) = (await client.result("tools/call", name="b__give"))["content"]
+    async with client_of(group, session=session) as client:
+        (content,) = (await client.result("resources/read", uri=link["uri"]))["contents"]
+        assert content == {"uri": link["uri"], "text": f"of {id(b)}"}
 
 
 async def test_a_uri_that_nobody_lists_is_asked_of_each_until_one_knows_it() -> None:
@@ -620,6 +658,43 @@ async def test_everybody_sees_the_members_of_his_own() -> None:
             await client.greet()
             assert await client.names() == names
             assert ("error" in (await client.ask("tools/call", name="b__y")).doc) == (principal is None)
+
+
+async def _until_it_answers(client: Client, name: str) -> None:
+    async with asyncio.timeout(SECONDS):
+        while (await client.ask("tools/call", name=name)).kind is not Kind.RESULT:
+            await asyncio.sleep(0.01)
+
+
+async def test_every_request_has_one_answer_whatever_dies_comes_and_goes() -> None:
+    dice = random.Random(7)
+    members = {name: Piped(Server("x", resources=[f"{name}:1"])) for name in "abc"}
+    fixed: dict[str, Connect] = dict(members)
+    now = dict(fixed)
+    group = Group(lambda _: now, "merged", "1", pause=0.001)
+    async with client_of(group) as client:
+        await client.greet()
+        asked: list[asyncio.Task[msg.Message]] = []
+        for step in range(150):
+            for name in "abc":
+                asked.append(client.background("tools/call", name=f"{name}__x", arguments={"step": step}))
+            asked.append(client.background(dice.choice(["tools/list", "resources/list"])))
+            asked.append(client.background("resources/read", uri=f"{dice.choice('abc')}:1"))
+            victim = members[dice.choice("abc")]
+            if step % 3 == 0 and victim.links and not victim.links[-1].is_dead and victim.links[-1].opened.is_set():
+                victim.die()
+            if step % 10 == 5:
+                now = {name: fixed[name] for name in dice.sample("abc", dice.randint(1, 3))}
+                group.changed()
+            await asyncio.sleep(0)
+        answers = [await task for task in asked]
+        assert len(answers) == 150 * 5
+        now = dict(fixed)
+        group.changed()
+        for name in "abc":
+            await _until_it_answers(client, f"{name}__x")
+        results = [one for one in answers if one.kind is Kind.RESULT]
+        assert len(results) > 150
 
 
 # --- The end -------------------------------------------------------------------------------------------------------

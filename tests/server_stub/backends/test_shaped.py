@@ -12,10 +12,15 @@ import pytest
 from mcp_remote_py.core import message as msg
 from server_stub.backends import Connect, Peer
 from server_stub.backends.handler import connect_handler
+from server_stub.backends.process import ProcessLink
 from server_stub.backends.shaped import shaped
+from server_stub.children import ServerSpec
 from server_stub.core.roster import Manners
+from tests.server_stub.backends import test_process
 from tests.server_stub.backends.merged import Client, Piped, Server, grouped
 from tests.server_stub.links import SECONDS
+from tests.support.children import child
+from tests.support.link_contract import Bench
 
 HOW = pytest.mark.parametrize("piped", [False, True], ids=["handler", "pipe"])
 
@@ -50,6 +55,19 @@ async def client_of(server: Server, *, piped: bool = False, **manners: Any) -> A
         finally:
             await client.link.close()
             listening.cancel()
+
+
+class TestShapedProcess(test_process.TestProcessLink):
+    """It is a link as any other."""
+
+    @pytest.fixture
+    async def bench(self) -> AsyncIterator[Bench]:
+        far = test_process.Puppeteer()
+        server = await asyncio.start_server(far.take, "127.0.0.1", 0, limit=test_process.LIMIT)
+        spec = ServerSpec(command=child("puppet", str(server.sockets[0].getsockname()[1])))
+        connect = shaped(lambda _: ProcessLink(spec), Manners(names="snake", block=("hidden",)))
+        async with server:
+            yield Bench(connect(Peer("s", None)), far)
 
 
 def test_manners_that_ask_for_nothing_cost_nothing() -> None:

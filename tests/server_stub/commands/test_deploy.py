@@ -199,6 +199,20 @@ def test_without_a_file_there_is_nothing_to_deploy() -> None:
         deploy("systemd")
 
 
+@pytest.mark.parametrize("kind", ["systemd", "nginx"])
+def test_a_variable_that_only_the_machine_has_is_a_note(
+    kind: str, tmp_path: Path, said: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "c.json"
+    head = {"options": {"authTokens": ["${NO_SUCH_TOKEN}"]}}
+    path.write_text(json.dumps({"mcpProxy": head, "mcpServers": {"a": {"command": "docker", "args": ["${NO_SUCH}"]}}}))
+    assert deploy(kind, "--config", str(path), "--domain", "example.com") == 0
+    text, notes = said.readouterr()
+    assert "SupplementaryGroups=docker" in text or "server_name a.mcp.example.com;" in text
+    assert "NO_SUCH_TOKEN is not set" in notes
+    assert "NO_SUCH is not set" in notes
+
+
 # --- writing ---------------------------------------------------------------------------------------------------------
 
 

@@ -103,6 +103,8 @@ def test_every_key_of_a_place_means_itself() -> None:
         ("memory_limit", "memoryLimit"),
         ("workingDirectory", "cwd"),
         ("tools", None),
+        ("initTimeout", None),
+        ("group", None),
         ("dangerous", None),
     ],
 )

@@ -109,6 +109,8 @@ def test_a_loopback_page_may_and_a_listed_one_with_a_token() -> None:
     page = ("Origin", "https://ops.example")
     doors = Doors(origins=("https://ops.example",))
     assert refused(asking(page, ("Authorization", "Bearer second")), *TOKENS, doors=doors) is None
+    for open_doors in (doors, Doors(cors_origins=("*",))):
+        assert refused(asking(page), doors=open_doors) == 403, "what is open to all pages is what the servers offer"
     assert refused(asking(("Origin", "http://localhost"), page)) == 403
 
 
@@ -186,6 +188,9 @@ def test_moments_are_what_the_calendar_of_python_says(seconds: float) -> None:
         (shown(), "healthy", "ready"),
         (shown(state=State.STOPPED), "unknown", "stopped"),
         (shown(state=State.STARTING), "unknown", "starting"),
+        (shown(state=State.STOPPED, consecutive_fails=1), "unhealthy", "stopped"),
+        (shown(state=State.STARTING, consecutive_fails=2), "unhealthy", "starting"),
+        (shown(consecutive_fails=1), "healthy", "ready"),
         (shown(state=State.DEGRADED), "unhealthy", "degraded"),
         (shown(state=State.COOLING), "unhealthy", "cooling"),
         (shown(state=State.FAILED), "unhealthy", "failed"),

@@ -300,7 +300,8 @@ async def test_what_cannot_run_is_503_for_its_tools_and_409_for_a_restart(name: 
     async with asked(fleet, TOKEN) as http:
         tools = await http.get(f"/listtools/{name}", headers=BEARER)
         assert tools.status_code == 503
-        assert "This server is" in tools.json()["error"]
+        assert tools.json()["error"].startswith("This server ")
+        assert tools.json()["hint"].startswith("`mcp-remote-server ")
         restart = await http.post(f"/restart/{name}", headers=BEARER)
         assert restart.status_code == 409
         assert restart.json()["server"] == name

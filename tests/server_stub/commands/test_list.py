@@ -1,0 +1,66 @@
+"""`list`: names, table and JSON; secrets are never among it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from server_stub import cli
+from tests.server_stub.commands.fake_server import running
+
+TEXT = """{
+  "mcpServers": {
+    "one": {"command": "npx", "args": ["-y", "pkg", "--api-key", "sk-0123456789abcdefghijkl"], "share": "shared"},
+    "far": {"url": "https://user:pass@x.example/mcp?key=topsecret1", "disabled": true},
+    "broken": {"comand": "x"}
+  }
+}"""
+
+
+@pytest.fixture
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    file = tmp_path / "config.json"
+    file.write_text(TEXT)
+    monkeypatch.setenv("CONFIG_PATH", str(file))
+    monkeypatch.setenv("PORT", "1")
+    return file
+
+
+def test_names_stand_one_in_a_line(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["list", "--format", "names"]) == 0
+    assert capsys.readouterr().out == "one\nfar\nbroken\n"
+
+
+def test_json_has_what_the_table_has(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["list", "--format", "json"]) == 0
+    one, far, broken = json.loads(capsys.readouterr().out)
+    assert one["what"].startswith("npx -y pkg --api-key")
+    assert (one["state"], one["share"], one["start"], one["enabled"]) == (None, "shared", "lazy", True)
+    assert one["url"] == "http://127.0.0.1:1/one/mcp"
+    assert (far["what"], far["enabled"]) == ("https://x.example/mcp", False)
+    assert broken["state"] == "invalid"
+    assert "Did you mean command?" in broken["invalid"]
+
+
+@pytest.mark.parametrize("form", ["table", "json"])
+def test_no_secret_is_shown(path: Path, form: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["list", "--format", form]) == 0
+    out = capsys.readouterr().out
+    assert all(secret not in out for secret in ("sk-0123", "pass", "topsecret1"))
+
+
+def test_the_state_comes_from_the_running_server(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with running(str(path)) as fake:
+        assert cli.main(["list", "--server", fake.url]) == 0
+    head, _, one, far, broken = capsys.readouterr().out.splitlines()
+    assert head.split() == ["name", "state", "what", "share", "start", "enabled", "url"]
+    assert one.split()[:2] == ["one", "healthy"]
+    assert far.split()[:2] == ["far", "-"]
+    assert broken.split()[:2] == ["broken", "invalid"]
+
+
+def test_words_that_mean_nothing_are_refused(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["list", "one"]) == 2
+    assert cli.main(["list", "--format", "yaml"]) == 2
