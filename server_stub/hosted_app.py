@@ -22,7 +22,7 @@ from server_stub.endpoints.operators import Operators
 from server_stub.endpoints.ops import Ops
 from server_stub.front import Front
 from server_stub.hosting import Hosted, check_roster
-from server_stub.resources import Resources
+from server_stub.resources import resources_of
 from server_stub.running import Conduct, Sockets, run_application
 from server_stub.settings import Hosting, ServeSettings
 from server_stub.watching import changes
@@ -50,7 +50,7 @@ class HostedServer:
         self._wanted = asyncio.Event()
         self._failed = asyncio.Event()
         self._trouble: ConfigError | None = None
-        self._resources = Resources(self._hosted.children, limits=self._memory_limits, over=self._end_child)
+        self._resources = resources_of(self._hosted)
         operators = Operators(self._hosted, hosting.admin_tokens, self._resources, redactor.scrub, settings.doors)
         ops = Ops(settings.service_name, lambda: self._hosted.stopping, self._state)
         self._front = Front(self._hosted, ops, operators.handle)
@@ -101,15 +101,6 @@ class HostedServer:
         folder = os.path.dirname(os.path.abspath(self._hosting.file)) + os.sep  # is nobody's business
         warnings = [self._redactor.scrub(text.replace(folder, "")) for text in texts]
         return {"config": self._hosted.roster.digest, "warnings": warnings}
-
-    def _memory_limits(self) -> dict[str, int]:
-        found = {hosted.member.name: hosted.member.manners.care.memory for hosted in self._hosted.members()}
-        return {name: limit for name, limit in found.items() if limit is not None}
-
-    def _end_child(self, name: str, pid: int, resident: int) -> None:
-        hosted = self._hosted.find(name)
-        if hosted is not None:
-            hosted.end_child(pid, f"it uses {resident / 1e6:.0f} MB of memory, more than its limit allows")
 
     # --- reading the file again --------------------------------------------------------------------------------------
 

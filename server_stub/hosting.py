@@ -175,11 +175,6 @@ class Hosted:
     def find(self, name: str) -> HostedMember | None:
         return self._members.get(name)
 
-    def children(self) -> dict[str, tuple[int, ...]]:
-        """Return the process ids of every member's children."""
-        found = {name: hosted.vitals().running for name, hosted in self._members.items()}
-        return {name: tuple(one.pid for one in running if one.pid is not None) for name, running in found.items()}
-
     @property
     def ports(self) -> dict[int, str]:
         """The ports of members' own."""

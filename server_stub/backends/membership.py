@@ -199,17 +199,21 @@ class Membership:
 
     async def live(self) -> None:
         """Be connected whenever that is wanted, until `end` was called and this was cancelled."""
-        while not self._has_ended:
+        while True:
             await self._until_wanted()
             fault = await self._one_connection()
+            if not self._has_ended:
+                await self._gone(fault)
             if self._has_ended:  # a TaskGroup that has failed forgets, before Python 3.13, that it was cancelled
                 return
-            steady = self.is_in and _now() - self._since >= STEADY
-            self._failures = 1 if steady else self._failures + 1
-            was_in = self.is_in
-            self._leave(fault)
-            await self._host.went(self, fault, was_in=was_in)
-            await self.close()
+
+    async def _gone(self, fault: Fault) -> None:
+        """The connection is over, or did not come about."""
+        was_in = self.is_in
+        self._failures = 1 if was_in and _now() - self._since >= STEADY else self._failures + 1
+        self._leave(fault)
+        await self._host.went(self, fault, was_in=was_in)
+        await self.close()
 
     def end(self, fault: Fault) -> None:
         """It will not come again. `live` is to be cancelled, and `close` to be called."""

@@ -220,11 +220,12 @@ _SIZE: Schema = {
         {"type": "string", "pattern": r"^\s*([0-9]+\s*([kKmMgG]?([iI]?[bB])?)|[oO][fF][fF]|.*\$\{.*)\s*$"},
     ]
 }
-_COUNTED: Schema = {"oneOf": [{"type": "integer"}, {"type": "string", "pattern": r"^\s*([0-9]+|.*\$\{.*)\s*$"}]}
 
 
 def _counted(least: int) -> Schema:
-    return {"oneOf": [{"type": "integer", "minimum": least}, _COUNTED["oneOf"][1]]}
+    return {
+        "oneOf": [{"type": "integer", "minimum": least}, {"type": "string", "pattern": r"^\s*([0-9]+|.*\$\{.*)\s*$"}]
+    }
 
 
 TEXT = Kind("text", _S, _line)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -18,6 +19,19 @@ _INNOCENT = frozenset(
     ("production", "development", "staging", "localhost", "warning", "verbose", "disabled", "enabled", "default")
 )
 _SHORTEST = 4
+
+
+_USUAL = re.compile(
+    r"[\d.:]+"  # a number, a version, an address
+    r"|(?:https?://)?(?:[a-z0-9_-]+\.)*[a-z0-9_-]+\.[a-z]{2,}(?::\d+)?/?"  # a host
+    r"|(?:[A-Za-z]:[\\/]|~?/)[\w .\-+\\/]*",  # a path
+    re.IGNORECASE,
+)
+
+
+def _is_usual(value: str) -> bool:
+    """Whether a value is no secret by its looks. To mask a host or a folder in every log would help nobody."""
+    return len(value) < _SHORTEST + 2 or value.lower() in _INNOCENT or _USUAL.fullmatch(value) is not None
 
 
 class Given(NamedTuple):
@@ -50,8 +64,7 @@ class Notes:
 
     def keep_secret(self, name: str, value: str) -> None:
         """Learn a value that may never be shown, unless it is so short or usual that it is no secret."""
-        usual = not is_secret_name(name) and (value.lower() in _INNOCENT or len(value) < _SHORTEST + 2)
-        if len(value) >= _SHORTEST and not usual:
+        if len(value) >= _SHORTEST and (is_secret_name(name) or not _is_usual(value)):
             self.secrets[value] = None
 
 

@@ -15,8 +15,8 @@ from mcp_remote_py.core.errors import Fault, ShuttingDown
 from server_stub.core import admission
 from server_stub.core.access import Credential, token_in
 from server_stub.core.admission import Rejection
-from server_stub.endpoints.replies import rejected
 from server_stub.doorkeeper import Doorkeeper
+from server_stub.endpoints.replies import rejected
 from server_stub.guards.auth import PRINCIPAL
 from server_stub.sessions import Feed, Gateway, Session, Wire
 from server_stub.settings import ServeSettings

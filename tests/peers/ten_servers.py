@@ -62,9 +62,17 @@ def ten_servers(peers: Peers, folder: Path, page: str) -> list[Real]:
         Real("thinking", npm("mcp-server-sequential-thinking"), "sequentialthinking", thought, "thoughtNumber"),
         Real("hello-world", npm("mcp-hello-world"), "echo", {"message": "grüße, 世界"}, "You said: grüße, 世界"),
         Real("time", pypi("servers", "mcp_server_time", "--local-timezone=UTC"), "convert_time", moment, "01:30"),
-        Real("fetch", pypi("servers", "mcp_server_fetch", "--allow-private-ips"), "fetch", {"url": page}, "What the page says"),
+        Real(
+            "fetch",
+            pypi("servers", "mcp_server_fetch", "--allow-private-ips"),
+            "fetch",
+            {"url": page},
+            "What the page says",
+        ),
         Real("git", pypi("servers", "mcp_server_git"), "git_status", {"repo_path": repository}, "No commits yet"),
-        Real("sqlite", (peers.python("older-servers"), "-c", SQLITE, "--db-path", data_file), "read_query", query, "42"),
+        Real(
+            "sqlite", (peers.python("older-servers"), "-c", SQLITE, "--db-path", data_file), "read_query", query, "42"
+        ),
         Real("calculator", pypi("older-servers", "mcp_server_calculator"), "calculate", {"expression": "6*7"}, "42"),
     ]
 

@@ -2,8 +2,9 @@
 
     python visit_python.py PLAN REPORT
 
-PLAN is a JSON list of `{"name", "wire", "url", "token", "calls": [[tool, arguments], ...]}`; REPORT will have
-`{name: {"server", "tools", "said": [text, ...]}}`. Runs in the SDK's own virtual environment.
+PLAN is a JSON list of `{"name", "wire", "url", "token", "calls": [[tool, arguments], ...], "until": [prefix, ...]}`:
+tools are listed again until there is one for each prefix, as slow members of a merged server join later. REPORT will
+have `{name: {"server", "tools", "said": [text, ...]}}`. Runs in the SDK's own virtual environment.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 from mcp import ClientSession
 from mcp.client.sse import sse_client
 
+PATIENCE = 40.0
 IS_V1 = importlib.metadata.version("mcp").startswith("1.")
 
 
@@ -35,15 +37,20 @@ def transport(stop: dict[str, Any]) -> Any:
     return streamable_http_client(stop["url"], http_client=httpx2.AsyncClient(headers=headers, timeout=60))
 
 
+def is_whole(stop: dict[str, Any], names: list[str]) -> bool:
+    return all(any(name.startswith(begin) for name in names) for begin in stop["until"])
+
+
 async def visit(stop: dict[str, Any], report: dict[str, Any]) -> None:
     async with transport(stop) as streams, ClientSession(streams[0], streams[1]) as session:
         greeting = (await session.initialize()).model_dump(by_alias=True)
-        tools = (await session.list_tools()).tools
+        async with asyncio.timeout(PATIENCE):
+            while not is_whole(stop, names := sorted(tool.name for tool in (await session.list_tools()).tools)):
+                await asyncio.sleep(0.2)
         said = []
         for tool, arguments in stop["calls"]:
             content = (await session.call_tool(tool, arguments)).content
             said.append("".join(getattr(part, "text", "") for part in content))
-        names = sorted(tool.name for tool in tools)
         report[stop["name"]] = {"server": greeting["serverInfo"]["name"], "tools": names, "said": said}
 
 

@@ -15,6 +15,8 @@ const sdk = isV1
   ? { ...load(`${root}/index.js`), ...load(`${root}/streamableHttp.js`), ...load(`${root}/sse.js`) }
   : load("@modelcontextprotocol/client");
 
+const PATIENCE = 40_000;
+
 function transport(stop) {
   const url = new URL(stop.url);
   const options = stop.token ? { requestInit: { headers: { Authorization: `Bearer ${stop.token}` } } } : {};
@@ -25,7 +27,10 @@ function transport(stop) {
 async function visit(stop) {
   const client = new sdk.Client({ name: "visitor", version: "1" });
   await client.connect(transport(stop));
-  const { tools } = await client.listTools();
+  const isWhole = (tools) => stop.until.every((begin) => tools.some((tool) => tool.name.startsWith(begin)));
+  let { tools } = await client.listTools();
+  for (const end = Date.now() + PATIENCE; !isWhole(tools) && Date.now() < end; ({ tools } = await client.listTools()))
+    await new Promise((resolve) => setTimeout(resolve, 200));
   const said = [];
   for (const [name, args] of stop.calls) {
     const { content } = await client.callTool({ name, arguments: args });

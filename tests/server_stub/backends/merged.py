@@ -126,11 +126,10 @@ class _Pipe(ScriptedLink):
     def __init__(self, peer: Peer, piped: Piped) -> None:
         super().__init__(peer)
         self._piped = piped
-        self.is_dead = False
 
-    def die(self, text: str = "the child has died") -> None:
-        self.is_dead = True
-        super().die(text)
+    @property
+    def is_listened_to(self) -> bool:
+        return self._dead is not None and not self._dead.done()
 
     async def send(self, message_: Message, written: Callable[[], None] | None = None) -> None:
         self.reply = lambda _: None

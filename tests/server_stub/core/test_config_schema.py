@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,9 +10,8 @@ from jsonschema import Draft7Validator
 from server_stub.core import relaxed_json
 from server_stub.core.config_keys import MEMBER, PLACES, known, nearest
 from server_stub.core.config_schema import schema
+from tests.support.config_folder import CONFIGS, FILES
 
-CONFIGS = Path(__file__).resolve().parents[2] / "support" / "configs"
-FILES = sorted(path.name for path in CONFIGS.glob("*.json*"))
 VALIDATOR = Draft7Validator(schema())
 
 

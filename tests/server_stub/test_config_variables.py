@@ -1,0 +1,176 @@
+"""`config_file`: variables, the `.env` files that they come from, and who may write those."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mcp_remote_py.core.errors import ConfigError
+from mcp_remote_py.core.message import encode
+from server_stub.config_file import examine, inspect, read_roster
+from server_stub.core.roster import Care, Command, Manners, Member, Remote, Roster
+from tests.support.config_folder import CONFIGS, ENVIRON, FILES, Folder
+
+on_posix = pytest.mark.skipif(os.name != "posix", reason="who may write a file is known on POSIX alone")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    return Folder(tmp_path)
+
+
+def _said(roster: Roster) -> list[tuple[str, int | None, str]]:
+    return [(found.severity, found.line, found.key) for found in roster.findings]
+
+
+# --- Variables --------------------------------------------------------------------------------------------------------
+
+
+def test_the_later_env_file_wins_and_a_servers_own_reach_its_child(folder: Folder) -> None:
+    folder.write(".env", "A=shared\nB=shared\nC=shared\nSHARED_ONLY=x\n")
+    folder.write("a.env", "B=own\nC=own\n")
+    folder.write("a/a.env", 'export C="own, deeper" # remark\n')
+    environ = {"A": "process", "P": "process"}
+    command = folder.command({"command": "x", "args": ["${A} ${B} ${C} ${P}"], "env": {"B": "given ${B}"}}, environ)
+    assert command.words[1] == "shared own own, deeper process"
+    assert command.env == (("B", "given own"), ("C", "own, deeper"))
+
+
+def test_env_file_replaces_the_usual_names(folder: Folder) -> None:
+    folder.write("a.env", "A=usual\n")
+    folder.write("one.env", "A=one\nB=one\n")
+    folder.write("two.env", "B=two\n")
+    entry = {"command": "x", "envFile": ["one.env", "${SECOND}"]}
+    assert folder.command(entry, {"SECOND": "two.env"}).env == (("A", "one"), ("B", "two"))
+
+
+def test_an_env_file_that_is_named_and_not_there_is_an_error_of_that_server(folder: Folder) -> None:
+    roster = folder.read({"mcpServers": {"a": {"command": "x", "envFile": "no.env"}, "b": {"command": "x"}}})
+    assert "no.env" in str(roster.members[0].invalid)
+    assert roster.members[1].invalid is None
+
+
+def test_values_in_env_files_stay_as_they_are(folder: Folder) -> None:
+    folder.write("a.env", "A=${B} $C $${D}\n")
+    assert folder.command({"command": "x", "args": ["${A}"]}).words[1] == "${B} $C $${D}"
+
+
+def test_a_line_of_an_env_file_that_is_none_is_found(folder: Folder) -> None:
+    folder.write("a.env", "A=1\n\n'broken\nB=2\nLONELY\n")
+    roster = folder.read({"mcpServers": {"a": {"command": "x"}}})
+    said = [(found.severity, os.path.basename(found.file), found.line) for found in roster.findings]
+    assert said == [("error", "a.env", 3), ("warning", "a.env", 5)]
+    assert roster.members[0].invalid
+
+
+def test_a_line_of_the_shared_env_file_that_is_none_is_a_warning(folder: Folder) -> None:
+    folder.write(".env", "A=1\n'broken\nB=\0\n")
+    roster = folder.read({"mcpServers": {"a": {"command": "${A}"}}})
+    assert [(found.severity, found.line) for found in roster.findings] == [("warning", 2), ("warning", 3)]
+    assert roster.members[0].invalid is None
+
+
+@on_posix
+@pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="root may read everything")
+def test_a_shared_env_file_that_cannot_be_read_is_a_warning(folder: Folder) -> None:
+    folder.write(".env", "A=1\n", 0o000)
+    roster = folder.read({"mcpServers": {"a": {"command": "x"}, "b": {"command": "${A}"}}})
+    assert roster.members[0].invalid is None
+    assert [found.severity for found in roster.findings] == ["warning", "error"]
+
+
+def test_env_files_of_one_server_do_not_reach_another(folder: Folder) -> None:
+    folder.write("a.env", "KEY=secret-of-a\n")
+    roster = folder.read({"mcpServers": {"a": {"command": "x"}, "b": {"command": "${KEY}"}}})
+    assert isinstance(roster.members[1].what, Command)
+    assert roster.members[1].what.env == ()
+    assert "KEY is not set" in str(roster.members[1].invalid)
+
+
+def test_a_variable_that_is_not_set_is_an_error_of_its_server_alone(folder: Folder) -> None:
+    text = '{"mcpServers": {"a": {"command": "x",\n "env": {"K": "${NO}"}},\n "b": {"command": "x"},\n'
+    text += ' "c": {"disabled": true, "command": "${NO}"}}}'
+    roster = folder.read(text)
+    assert _said(roster) == [("error", 2, "mcpServers.a.env.K"), ("warning", 4, "mcpServers.c.command")]
+    assert [member.invalid is None for member in roster.members] == [False, True, True]
+
+
+def test_a_variable_of_the_head_that_is_not_set_refuses_the_file(folder: Folder) -> None:
+    document = {"mcpProxy": {"options": {"authTokens": ["${NO}"]}}, "mcpServers": {"a": {"command": "x"}}}
+    path = folder.write("config.json", encode(document).decode())
+    with pytest.raises(ConfigError, match=r"config.json:1: mcpProxy.options.authTokens: the variable NO is not set"):
+        read_roster(path, {})
+    assert inspect(path, {"NO": "token"}).front.tokens == ("token",)
+
+
+def test_values_that_came_from_env_files_and_env_are_secrets(folder: Folder) -> None:
+    folder.write(".env", "DB=postgres://u:p@h/\nSHORT=1\nFLAG=true\n")
+    folder.write("a.env", "API_KEY=abcd-efgh\n")
+    roster = folder.read({"mcpServers": {"a": {"command": "x", "env": {"T": "t-token-t", "NODE_ENV": "production"}}}})
+    assert set(roster.secrets) == {"postgres://u:p@h/", "abcd-efgh", "t-token-t"}
+    assert not any(secret in repr(roster.members) for secret in roster.secrets)
+
+
+def test_the_digest_knows_every_file_and_sources_name_them(folder: Folder) -> None:
+    document = {"mcpServers": {"a": {"command": "x"}}}
+    first = folder.read(document)
+    names = {os.path.relpath(source, folder.path) for source in first.sources}
+    assert names == {"config.json", ".env", "a.env", os.path.join("a", "a.env")}
+    assert folder.read(document).digest == first.digest
+    folder.write("a.env", "A=1\n")
+    second = folder.read(document)
+    folder.write("a.env", "A=2\n")
+    assert len({first.digest, second.digest, folder.read(document).digest}) == 3
+
+
+# --- Who may write it -------------------------------------------------------------------------------------------------
+
+
+@on_posix
+def test_what_any_user_may_write_is_refused(folder: Folder) -> None:
+    path = folder.write("config.json", '{"mcpServers": {"a": {"command": "x"}}}', 0o666)
+    with pytest.raises(ConfigError, match=r"every user of this machine can write it.*chmod o-w"):
+        read_roster(path, {})
+    os.chmod(path, 0o664)
+    assert read_roster(path, {}).findings == ()
+    folder.path.chmod(0o777)
+    with pytest.raises(ConfigError, match="replace files in its folder"):
+        read_roster(path, {})
+    folder.path.chmod(0o1777)
+    assert read_roster(path, {}).findings == ()
+
+
+@on_posix
+def test_a_link_to_a_folder_that_any_user_may_write_is_refused(folder: Folder) -> None:
+    target = folder.write("open/config.json", '{"mcpServers": {}}')
+    (folder.path / "link.json").symlink_to(target)
+    (folder.path / "open").chmod(0o777)
+    with pytest.raises(ConfigError, match="replace files in its folder"):
+        read_roster(str(folder.path / "link.json"), {})
+
+
+@on_posix
+def test_an_env_file_that_any_user_may_write_is_refused(folder: Folder) -> None:
+    folder.write("a.env", "A=1\n", 0o602)
+    roster = folder.read({"mcpServers": {"a": {"command": "x"}, "b": {"command": "x"}}})
+    assert "can write it" in str(roster.members[0].invalid)
+    assert roster.members[1].invalid is None
+    folder.write(".env", "A=1\n", 0o602)
+    with pytest.raises(ConfigError, match=r"\.env: every user of this machine can write it"):
+        folder.read({"mcpServers": {"a": {"command": "x"}}})
+
+
+@on_posix
+def test_secrets_that_any_user_may_read_are_a_warning(folder: Folder) -> None:
+    folder.write(".env", "LEVEL=debug\n", 0o644)
+    folder.write("a.env", "API_TOKEN=abcdefgh\n", 0o644)
+    roster = folder.read({"mcpServers": {"a": {"command": "x"}}})
+    assert [(found.severity, os.path.basename(found.file)) for found in roster.findings] == [("warning", "a.env")]
+    assert "API_TOKEN" in roster.findings[0].text
+    assert "abcdefgh" not in roster.findings[0].text
