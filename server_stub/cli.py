@@ -72,6 +72,7 @@ def _serve(configured: settings.ServeSettings) -> int:
 
     from mcp_remote_py import log
     from mcp_remote_py.core.redact import Redactor
+    from server_stub import reaper
 
     redactor = Redactor()
     for secret in configured.secrets:
@@ -81,10 +82,11 @@ def _serve(configured: settings.ServeSettings) -> int:
     for note in configured.notes:
         logging.getLogger("server_stub").warning("%s", note)
     try:
-        if configured.hosting is not None:
-            _host(configured, configured.hosting, redactor)
-        else:
-            asyncio.run(_run(configured))
+        with reaper.watching():
+            if configured.hosting is not None:
+                _host(configured, configured.hosting, redactor)
+            else:
+                asyncio.run(_run(configured))
     finally:
         handler.drain(0.5)
     return 0

@@ -44,7 +44,7 @@ class HostedServer:
         self._hosting = hosting
         self._read = read
         self._redactor = redactor
-        self._hosted = Hosted(settings, hosting, roster)
+        self._hosted = Hosted(settings, hosting, roster, redactor.learn)
         self._sockets: Sockets | None = None
         self._reloading = asyncio.Lock()
         self._wanted = asyncio.Event()

@@ -38,6 +38,8 @@ from server_stub.settings import Auth, Hosting, ServeSettings
 logger = logging.getLogger(__name__)
 
 Messages = Callable[[Any], str]
+Learn = Callable[[str], None]
+"""Told every secret that a remote member gives us, for the redactor."""
 _SHARED_GRACE = 4.0
 """Children that sessions share are stopped after the sessions: together they must keep to what a stop may take."""
 
@@ -46,7 +48,13 @@ class HostedMember:
     """One member while it is hosted. See `fleet.Hosted` and `front.Desk`, which it is both."""
 
     def __init__(
-        self, member: Member, settings: ServeSettings, doors: Doors, keeper: Doorkeeper, messages: Messages
+        self,
+        member: Member,
+        settings: ServeSettings,
+        doors: Doors,
+        keeper: Doorkeeper,
+        messages: Messages,
+        learn: Learn,
     ) -> None:
         self.member = member
         tokens = member.manners.tokens
@@ -57,7 +65,7 @@ class HostedMember:
         self._why_not = member.invalid if member.enabled else "it is disabled in the configuration"
         self._supervised = Supervised(
             member.name,
-            lambda: _link(member, settings),
+            lambda: _link(member, settings, learn),
             member.manners,
             invalid=self._why_not,
             remote=not isinstance(member.what, Command),
@@ -121,8 +129,9 @@ class HostedMember:
 class Hosted:
     """All members. An async context manager: leaving it stops them, side by side. See `front.Directory`."""
 
-    def __init__(self, settings: ServeSettings, hosting: Hosting, roster: Roster) -> None:
+    def __init__(self, settings: ServeSettings, hosting: Hosting, roster: Roster, learn: Learn) -> None:
         self.roster = roster
+        self._learn = learn
         self.warnings: tuple[str, ...] = ()
         """What is wrong with the file as it is now, while the one before is in force."""
         self.stopping = False
@@ -226,7 +235,7 @@ class Hosted:
             hosted.doors = hosted.doors._replace(hosts=self.doors.hosts)
 
     def _start(self, member: Member) -> None:
-        hosted = HostedMember(member, self._settings, self.doors, self.doorkeeper, self._messages)
+        hosted = HostedMember(member, self._settings, self.doors, self.doorkeeper, self._messages, self._learn)
         self._members[member.name] = hosted
         self._group.create_task(self._live(hosted))
 
@@ -320,7 +329,7 @@ def check_roster(settings: ServeSettings, hosting: Hosting, roster: Roster) -> N
         )
 
 
-def _link(member: Member, settings: ServeSettings) -> Link:
+def _link(member: Member, settings: ServeSettings, learn: Learn) -> Link:
     what = member.what
     if isinstance(what, Command):
         hidden = settings.hosting.hidden_variables if settings.hosting is not None else ()
@@ -337,4 +346,4 @@ def _link(member: Member, settings: ServeSettings) -> Link:
         return ProcessLink(spec)
     from server_stub.backends.remote import remote_link
 
-    return remote_link(what, learn=lambda _: None, name=member.name)
+    return remote_link(what, learn=learn, name=member.name)

@@ -72,9 +72,9 @@ class RunningServer:
     def members(self) -> dict[str, str]:
         """Return the state of each member by its name; nothing where it does not say."""
         rows = self._get("/health/servers", _ANSWER).document.get("servers")
-        if not isinstance(rows, list):
+        if not isinstance(rows, dict):
             return {}
-        return {str(row.get("name")): str(row.get("status")) for row in rows if isinstance(row, dict)}
+        return {str(name): printable(str(row.get("state")), 40) for name, row in rows.items() if isinstance(row, dict)}
 
     def _get(self, path: str, seconds: float) -> Reply:
         import httpx
@@ -98,7 +98,7 @@ def why(reply: Reply) -> str:
         return "no answer"
     error = reply.document.get("error")
     error = error.get("message") if isinstance(error, dict) else error
-    return f"{reply.status}: {printable(str(error), 500)}" if error else f"status {reply.status}"
+    return f"{reply.status}: {printable(str(error), 500).rstrip('.')}" if error else f"status {reply.status}"
 
 
 def address(given: str | None, front: Front, environ: Mapping[str, str]) -> str:

@@ -16,6 +16,7 @@ from mcp_remote_py.core.errors import Fault, PeerBroke, TimedOut
 from mcp_remote_py.core.link import Link
 from mcp_remote_py.core.message import Key, Kind, Message
 from mcp_remote_py.core.redact import Redactor, printable
+from server_stub import reaper
 from server_stub.backends.remote import remote_link
 from server_stub.children import Child, ServerSpec
 from server_stub.core.roster import Command, Member, Remote
@@ -42,12 +43,13 @@ async def try_member(member: Member, environ: Mapping[str, str], timeout: float,
     else:
         link = _Pipe(_spec(member.what))
     conversation = _Conversation(link, timeout)
-    try:
-        return await conversation.run()
-    except TimedOut as fault:
-        raise _with_last_lines(fault, link) from None
-    finally:
-        await link.close()
+    with reaper.watching():
+        try:
+            return await conversation.run()
+        except TimedOut as fault:
+            raise _with_last_lines(fault, link) from None
+        finally:
+            await link.close()
 
 
 def _with_last_lines(fault: TimedOut, link: object) -> TimedOut:

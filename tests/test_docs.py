@@ -72,7 +72,10 @@ _OF_OTHERS = frozenset(
         "--audience",
         "--session",
         "--rm",  # docker
+        "--build",
         "--scope",  # claude
+        "--mcp-config",
+        "--strict-mcp-config",
         "--now",  # systemctl
         "--system",  # useradd
         "--home-dir",

@@ -29,7 +29,7 @@ def rows() -> list[Row]:
 
 
 @cache
-def tests_of(file: str) -> frozenset[str]:
+def names_in(file: str) -> frozenset[str]:
     path = ROOT / "tests" / file
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     return frozenset(re.findall(r"^\s*(?:async )?def (test_\w+)", text, re.MULTILINE))
@@ -43,7 +43,7 @@ def test_every_row_is_there_once_and_in_order() -> None:
 def test_what_a_row_names_exists(row: Row) -> None:
     named = _TEST.findall(row.held_by)
     assert _TEST.sub("", row.held_by).strip(", ") == "", "only tests hold a row"
-    assert [(file, test) for file, test in named if test not in tests_of(file)] == []
+    assert [(file, test) for file, test in named if test not in names_in(file)] == []
     assert [file for file in _FILE.findall(row.where) if not (ROOT / file).exists()] == []
     assert (row.where == LATER) == (not named), "what is there has a test, and what comes later has none"
 

@@ -273,6 +273,9 @@ class _Merged:
         is_news = self._why_gone.get(member.name) != str(fault)
         self._why_gone[member.name] = str(fault)
         logger.log(logging.WARNING if is_news else logging.DEBUG, "%s is left out of a session: %s", member.name, fault)
+        await self._parted(member, fault, was_in=was_in)
+
+    async def _parted(self, member: Membership, fault: Fault, *, was_in: bool) -> None:
         for cancellation in self._questions.gone(member.name):
             await self._tell(cancellation)
         if was_in:
@@ -363,7 +366,8 @@ class _Merged:
         return self._farewell(member, fault, was_in=was_in)
 
     async def _farewell(self, member: Membership, fault: Fault, *, was_in: bool) -> None:
-        await self.went(member, fault, was_in=was_in)
+        logger.info("%s leaves a session: %s", member.name, fault)
+        await self._parted(member, fault, was_in=was_in)
         await member.close()
         self._leaving.discard(member)
 

@@ -322,9 +322,10 @@ def _trouble(task: _Task, watched: _Watched) -> str | None:
     """Wait for the server to take the change over. Returns what is wrong, None for nothing."""
     roster: Roster = _read_again(task)
     wrong = watched.server.wait_for(roster.digest, watched.before, task.words.values["wait"])
-    if wrong is not None:
-        return wrong
     member = roster.find(task.name)
+    if wrong is not None:
+        reason = member.invalid if task.wants_answer and member is not None else None
+        return f"it cannot run {task.name}: {reason.rstrip('.')}" if reason else wrong
     if task.wants_answer and member is not None:
         return _answers(task, watched.server, member)
     if task.command == "remove" and task.words.values["test"]:

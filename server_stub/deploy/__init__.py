@@ -1,4 +1,5 @@
-"""Files for a machine that serves: a systemd unit and an nginx file, made from the same configuration and rules.
+"""Files for a machine that serves: a systemd unit and an nginx file, made from the same configuration and rules. The
+container files of `add-bridge` are here for their templates alone.
 
 What goes into them is decided in `unit` and `sites`, which are pure; how they look is in the templates beside this
 file; `rendering` puts the two together. `commands/deploy` reads and writes.

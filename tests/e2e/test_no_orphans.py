@@ -24,7 +24,7 @@ import pytest
 from websockets.asyncio.client import connect
 
 from tests.support.children import child
-from tests.support.host import clean_environment
+from tests.support.host import clean_environment, script
 from tests.support.server_children import children_of, is_reaper, still_running
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="process groups are POSIX's")
@@ -44,15 +44,13 @@ GONE_SECONDS = 3.5
 """SIGTERM, two seconds, SIGKILL, and some room for a machine that is busy."""
 LAUNCHER = """
 import signal, sys
-from server_stub import reaper
 from server_stub.cli import main
 
 def crash(number, frame):
     raise SystemExit("a defect")  # the loop itself ends with it; any other it may only log
 
 signal.signal(signal.SIGUSR1, crash)
-with reaper.watching():
-    sys.exit(main(sys.argv[1:]))
+sys.exit(main(sys.argv[1:]))
 """
 """The console script, with a defect that a signal brings about."""
 
@@ -65,11 +63,12 @@ class Running(NamedTuple):
 
 
 @contextlib.asynccontextmanager
-async def server(*command: str, options: tuple[str, ...] = ()) -> AsyncIterator[Running]:
+async def server(*command: str, options: tuple[str, ...] = (), fragile: bool = False) -> AsyncIterator[Running]:
     """Run it with this command as the child of each session; without one, with the options alone."""
+    program = (sys.executable, "-c", LAUNCHER) if fragile else (script("mcp-remote-server"),)
     what = ("--stdio", *options, "--", *command) if command else options
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", LAUNCHER, "--port", "0", "--log-level", "error", *what,
+        *program, "--port", "0", "--log-level", "error", *what,
         stderr=asyncio.subprocess.PIPE, env=clean_environment(),
     )  # fmt: skip
     assert process.stderr is not None
@@ -161,7 +160,8 @@ ENDINGS = [
 
 @pytest.mark.parametrize(("ends", "seconds"), ENDINGS)
 async def test_no_child_outlives_the_server(ends: Callable[[psutil.Process], None], seconds: float) -> None:
-    async with server(*FAMILY) as (process, origin), sessions_on_every_wire(origin):
+    fragile = ends is crashed_by_an_exception
+    async with server(*FAMILY, fragile=fragile) as (process, origin), sessions_on_every_wire(origin):
         family = children_of(process)
         assert len(family) == WIRES * OF_A_FAMILY
         everybody = process.children(recursive=True)

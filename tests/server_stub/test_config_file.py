@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from mcp_remote_py.core.errors import ConfigError
-from mcp_remote_py.core.message import encode
 from server_stub.config_file import examine, inspect, read_roster
-from server_stub.core.roster import Care, Command, Manners, Member, Remote, Roster
+from server_stub.core.roster import Care, Command, Manners, Remote, Roster
 from tests.support.config_folder import CONFIGS, ENVIRON, FILES, Folder
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Folder:

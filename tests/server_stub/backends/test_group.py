@@ -65,7 +65,7 @@ async def test_a_member_that_does_not_answer_in_time_is_left_out_and_taken_in_wh
         return {"protocolVersion": params["protocolVersion"], "capabilities": {"tools": {}, "prompts": {}}}
 
     slow = Server("late", prompts=["p"], on={"initialize": late})
-    async with client_of(grouped(patience=0.1, a=Server("x"), slow=slow)) as client:
+    async with client_of(grouped(patience=1.0, a=Server("x"), slow=slow)) as client:
         result = await client.greet()
         assert result["instructions"] == "Not available at the moment: slow."
         assert await client.names() == ["a__x"]
@@ -159,7 +159,7 @@ async def test_a_list_that_is_late_is_left_out_then_announced_then_there() -> No
         return {"tools": [{"name": "late"}]}
 
     slow = Server(on={"tools/list": late}, capabilities={"logging": {}})
-    async with client_of(grouped(patience=0.1, a=Server("x"), slow=slow)) as client:
+    async with client_of(grouped(patience=1.0, a=Server("x"), slow=slow)) as client:
         await client.greet()
         await client.result("logging/setLevel", level="info")
         assert await client.names() == ["a__x"]

@@ -22,18 +22,21 @@ class FakeServer:
         self.listtools: Callable[[str], tuple[int, Any]] = self._tools
         self.digest = inspect(path, {}).digest
         self.authorizations: list[str | None] = []
+        self.asked: Callable[[], None] = lambda: None
+        """Called before each answer."""
         self.url = ""
 
     def _tools(self, name: str) -> tuple[int, Any]:
         return (200, {"server": name}) if inspect(self.path, {}).find(name) else (404, {"error": "unknown"})
 
     def answer(self, path: str) -> tuple[int, Any]:
+        self.asked()
         if path == "/readyz":
             if self.follows:
                 self.digest = inspect(self.path, {}).digest
             return 200, {"status": "ready", "config": self.digest, "warnings": self.warnings}
         if path == "/health/servers":
-            return 200, {"servers": [{"name": "one", "status": "healthy"}]}
+            return 200, {"servers": {"one": {"name": "one", "status": "healthy", "state": "ready"}}}
         return self.listtools(path.rpartition("/")[2])
 
 

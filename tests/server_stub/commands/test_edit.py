@@ -278,14 +278,12 @@ def test_a_server_with_a_new_warning_is_not_healthy(path: Path, capsys: pytest.C
     with running(str(path)) as fake:
         fake.follows = False
         fake.warnings = ["an old one"]
-        original = fake.answer
 
-        def answer(which: str) -> tuple[int, Any]:
+        def warn() -> None:
             if "disabled" in path.read_text():
                 fake.warnings = ["an old one", "the port is taken"]
-            return original(which)
 
-        fake.answer = answer  # type: ignore[method-assign]
+        fake.asked = warn
         assert cli.main(["disable", "one", "--server", fake.url, "--wait", "200ms"]) == 1
     assert path.read_text() == START
     err = capsys.readouterr().err

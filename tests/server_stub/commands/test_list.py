@@ -56,7 +56,7 @@ def test_the_state_comes_from_the_running_server(path: Path, capsys: pytest.Capt
         assert cli.main(["list", "--server", fake.url]) == 0
     head, _, one, far, broken = capsys.readouterr().out.splitlines()
     assert head.split() == ["name", "state", "what", "share", "start", "enabled", "url"]
-    assert one.split()[:2] == ["one", "healthy"]
+    assert one.split()[:2] == ["one", "ready"]
     assert far.split()[:2] == ["far", "-"]
     assert broken.split()[:2] == ["broken", "invalid"]
 
