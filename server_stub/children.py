@@ -15,6 +15,7 @@ import os
 import shutil
 import signal
 import sys
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -31,6 +32,7 @@ GRACE = 2.0
 _LINGER = 1.0  # how long an output stream may stay open, and silent, after the child's exit
 _POLL = 0.02  # between two looks at what the child left behind
 _CHUNK = 64 * 1024
+_TURN = 500  # lines of output that are taken before others have their turn
 _STDERR_LINE = 64 * 1024
 _SOURCE = "mcp-remote-server"
 _WINDOWS = sys.platform == "win32"
@@ -166,7 +168,7 @@ class Child:
         self._stdout = _Output(stdout, pipes.exited)
         self._stderr = _Output(stderr, pipes.exited)
         self._redactor = printout.knows(value for _, value in spec.env)
-        self._last_lines = printout.LastLines()
+        self._last_lines: deque[bytes] = deque(maxlen=printout.KEPT_LINES)
         self._budget = printout.LogBudget()
         self._writing = asyncio.Lock()
         self._sweeping = asyncio.Lock()
@@ -262,8 +264,10 @@ class Child:
     async def _pump_stdout(self, heard: Heard) -> None:
         framer = LineFramer(self._spec.message_limit)
         while chunk := await self._stdout.read():
-            for line in framer.feed(chunk):
+            for number, line in enumerate(framer.feed(chunk), 1):
                 await self._line(line, heard)
+                if number % _TURN == 0:
+                    await asyncio.sleep(0)  # many short lines are others' time
         for line in framer.finish():
             await self._line(line, heard)
         if not self._exited.is_set():
@@ -273,6 +277,9 @@ class Child:
     async def _line(self, line: bytes | Oversize, heard: Heard) -> None:
         if isinstance(line, Oversize):
             await self._oversize(line, heard)
+            return
+        if line.lstrip()[:1] not in (b"{", b"["):
+            self._log(logging.INFO, "stdout", line)  # no message, for certain and cheaply: there may be any amount
             return
         try:
             parsed = msg.parse(line)
@@ -311,8 +318,10 @@ class Child:
     async def _pump_stderr(self) -> None:
         framer = LineFramer(_STDERR_LINE)
         while chunk := await self._stderr.read():
-            for line in framer.feed(chunk):
+            for number, line in enumerate(framer.feed(chunk), 1):
                 self._stderr_line(line)
+                if number % _TURN == 0:
+                    await asyncio.sleep(0)
             await asyncio.sleep(0)  # a flood must not starve the loop: a read of waiting bytes never yields
         for line in framer.finish():
             self._stderr_line(line)
@@ -320,15 +329,18 @@ class Child:
 
     def _stderr_line(self, line: bytes | Oversize) -> None:
         raw = line.head if isinstance(line, Oversize) else line
-        self._last_lines.add(self._log(logging.INFO, "stderr", raw))
+        if raw.strip():
+            self._last_lines.append(raw[:_STDERR_LINE])
+        self._log(logging.INFO, "stderr", raw)
 
-    def _log(self, level: int, stream: str, raw: bytes) -> str:
-        """Log one line of the child's output, unless it floods the log. Returns the line as it may be shown."""
-        text = printout.shown(raw[:_STDERR_LINE], self._redactor)
+    def _shown(self, raw: bytes) -> str:
+        return printout.shown(raw[:_STDERR_LINE], self._redactor)
+
+    def _log(self, level: int, stream: str, raw: bytes) -> None:
+        """Log one line of the child's output, unless it floods the log. What is not logged costs next to nothing."""
         if self._logger.isEnabledFor(level) and self._budget.spend(asyncio.get_running_loop().time()):
             self._say_what_was_left_out()
-            self._logger.log(level, "%s %s: %s", self._spec.name, stream, text)
-        return text
+            self._logger.log(level, "%s %s: %s", self._spec.name, stream, self._shown(raw))
 
     def _say_what_was_left_out(self) -> None:
         if left_out := self._budget.left_out():
@@ -401,7 +413,10 @@ class Child:
 
     def down(self, *, may_have_run: bool = True) -> BackendDown:
         """Return the fault that says how the child ended, with the last lines of its stderr as the hint."""
-        last = self._last_lines.text()
+        kept = printout.LastLines()
+        for raw in self._last_lines:
+            kept.add(self._shown(raw))
+        last = kept.text()
         hint = f"The last lines of its stderr:\n{last}" if last else "It wrote nothing to stderr."
         return BackendDown(self._how_it_ended(), hint=hint, may_have_run=may_have_run)
 

@@ -15,15 +15,15 @@ from aiohttp.typedefs import Handler
 
 from mcp_remote_py.core.errors import BackendDown
 from mcp_remote_py.core.message import encode
-from server_stub.core.access import Doors, credential_of
-from server_stub.core.addressing import Address, Naming, Place, address
+from server_stub.core.access import Doors, credential_of, host_allowed, origin_allowed
+from server_stub.core.addressing import Address, Naming, Place, address, is_of_domain
 from server_stub.core.admission import reject_fault
 from server_stub.core.vitals import State, Vitals
 from server_stub.doorkeeper import Doorkeeper
 from server_stub.endpoints.ops import Ops
 from server_stub.endpoints.replies import json_reply, rejected
 from server_stub.endpoints.wires import Table
-from server_stub.guards import request_key
+from server_stub.guards import local_address, request_key
 from server_stub.guards.site import Site
 
 _ADDRESS = request_key("address")
@@ -86,8 +86,7 @@ class Front:
         directory = self._directory
         sockname = request.transport.get_extra_info("sockname") if request.transport is not None else None
         port = sockname[1] if isinstance(sockname, tuple) else None
-        path = request.rel_url.raw_path
-        found = address(request.headers.get("Host"), path, port, directory.naming, directory.names)
+        found = self._address(request.headers.get("Host"), request.rel_url.raw_path, port)
         request[_ADDRESS] = found
         if found.place in (Place.PROBE, Place.OPERATOR):
             return Site(directory.doors, directory.doorkeeper, any_host=True, asks=False)
@@ -98,7 +97,21 @@ class Front:
             return Site(desk.doors, desk.doorkeeper, any_host=True, asks=False)
         methods = None if desk.table is None else self._methods(desk, found)
         failure = 405 if methods is not None and request.method not in methods else None
-        return Site(desk.doors, desk.doorkeeper, late=found.tail == "ws", failure=failure)
+        late = found.tail == "ws" and desk.table is not None  # why a member is down is told to who may use it
+        return Site(desk.doors, desk.doorkeeper, late=late, failure=failure)
+
+    def _address(self, host: str | None, path: str, port: int | None) -> Address:
+        """Return whom a request is for. A reverse proxy may take the path of the public URL away, or leave it."""
+        directory = self._directory
+        found = address(host, path, port, directory.naming, directory.names)
+        public = self._public_path
+        if found.place in (Place.UNKNOWN, Place.NOWHERE) and public and path.startswith(f"{public}/"):
+            return address(host, path.removeprefix(public), port, directory.naming, directory.names)
+        return found
+
+    @property
+    def _public_path(self) -> str:
+        return urllib.parse.urlsplit(self._directory.doors.public_url or "").path.rstrip("/")
 
     def _desk(self, found: Address) -> Desk | None:
         if found.place is Place.MERGED:
@@ -140,18 +153,25 @@ class Front:
         return await handler(request)
 
     def _nothing(self, request: web.Request) -> web.StreamResponse:
-        """Return the 404. Which servers there are is told to those who may use the server."""
-        keeper = self._directory.doorkeeper
+        """Return the 404. Which servers there are is told to those who may use them, and not to foreign pages."""
+        directory = self._directory
+        local, host = local_address(request), request.headers.get("Host")
+        is_named = host_allowed(host, local, directory.doors) or is_of_domain(host, directory.naming)
+        is_ours = is_named and origin_allowed(request.headers.get("Origin"), local, directory.doors)
         credential = credential_of(request.headers.get("Authorization"), request.headers.get("X-API-Key"))
-        is_known = not keeper.is_on or (credential is not None and keeper.principal(credential) is not None)
-        servers = {"servers": list(self._directory.names)} if is_known else {}
+        lets_in: dict[Doorkeeper, bool] = {}
+        for keeper in {directory.doorkeeper, *(directory.desk(name).doorkeeper for name in directory.names)}:
+            is_known = credential is not None and keeper.principal(credential) is not None
+            lets_in[keeper] = is_known if keeper.is_on else is_ours
+        seen = [name for name in directory.names if lets_in[directory.desk(name).doorkeeper]]
+        servers = {"servers": seen} if seen or lets_in[directory.doorkeeper] else {}
         return json_reply(404, encode({"error": "Not found", **servers}))
 
     def messages(self, request: web.Request) -> str:
         """Return the path to which the SSE client of this request is to post."""
         found: Address = request[_ADDRESS]
-        by_path = urllib.parse.urlsplit(self._directory.doors.public_url or "").path.rstrip("/") if found.prefix else ""
-        return f"{by_path}{found.prefix}/messages"
+        is_by_path = bool(found.prefix) or found.place is Place.MERGED
+        return f"{self._public_path if is_by_path else ''}{found.prefix}/messages"
 
 
 async def _health(name: str | None, desk: Desk) -> web.StreamResponse:

@@ -21,7 +21,7 @@ from server_stub.core.roster import Roster
 from server_stub.endpoints.operators import Operators
 from server_stub.endpoints.ops import Ops
 from server_stub.front import Front
-from server_stub.hosting import Hosted, check_roster
+from server_stub.hosting import Hosted, HostedMember, check_roster
 from server_stub.resources import resources_of
 from server_stub.running import Conduct, Sockets, run_application
 from server_stub.settings import Hosting, ServeSettings
@@ -84,12 +84,11 @@ class HostedServer:
         wrong = await sockets.keep(self._hosted.ports)
         if wrong:
             raise ConfigError("--port-per-server: " + "; ".join(wrong) + ". Choose another first port.")
-        for hosted in self._hosted.members():
-            if hosted.may_run and hosted.member.manners.panic_if_invalid:
-                try:
-                    await hosted.tools()
-                except Fault as fault:
-                    raise ConfigError(f"{hosted.member.name}: {fault} (panicIfInvalid is set)") from None
+        async with asyncio.TaskGroup() as group:
+            tries = [group.create_task(_try(hosted)) for hosted in self._hosted.members()]
+        wrong = [text for text in (one.result() for one in tries) if text is not None]
+        if wrong:
+            raise ConfigError("\n".join(wrong))
 
     async def _stop(self) -> None:
         await self._hosted.stop()
@@ -97,7 +96,7 @@ class HostedServer:
     # --- what operators see ------------------------------------------------------------------------------------------
 
     def _state(self) -> dict[str, Any]:
-        texts = (*self._hosted.warnings, *map(str, self._hosted.roster.findings))
+        texts = (*self._hosted.warnings, *self._hosted.waiting, *map(str, self._hosted.roster.findings))
         folder = os.path.dirname(os.path.abspath(self._hosting.file)) + os.sep  # is nobody's business
         warnings = [self._redactor.scrub(text.replace(folder, "")) for text in texts]
         return {"config": self._hosted.roster.digest, "warnings": warnings}
@@ -131,8 +130,24 @@ class HostedServer:
                 self._hosted.warnings = (str(error),)
                 logger.error("the configuration as it is now cannot be used, the one before stays: %s", error)
                 return
+            except Exception:  # a defect of ours at reading must not end what runs
+                self._hosted.warnings = ("The configuration could not be read again; the log says more.",)
+                logger.exception("the configuration as it is now cannot be used, the one before stays")
+                return
+            for text in self._hosted.waiting:
+                logger.warning("%s", text)
             for finding in roster.findings:
                 logger.log(logging.ERROR if finding.severity == "error" else logging.WARNING, "%s", finding)
             if self._sockets is not None:
                 for text in await self._sockets.keep(self._hosted.ports):
                     logger.error("--port-per-server: %s", text)
+
+
+async def _try(hosted: HostedMember) -> str | None:
+    """Return why a member that may not fail does; None where all is well."""
+    if hosted.may_run and hosted.member.manners.panic_if_invalid:
+        try:
+            await hosted.tools()
+        except Fault as fault:
+            return f"{hosted.member.name}: {fault} (panicIfInvalid is set)"
+    return None

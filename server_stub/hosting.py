@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -25,7 +25,7 @@ from server_stub.children import ServerSpec
 from server_stub.core.access import Doors
 from server_stub.core.addressing import Naming, hosts_of
 from server_stub.core.reload import plan
-from server_stub.core.roster import Command, Member, Roster
+from server_stub.core.roster import Command, Front, Member, Roster
 from server_stub.core.vitals import State, Vitals
 from server_stub.doorkeeper import Doorkeeper, doorkeeper_of
 from server_stub.endpoints.wires import Table, Wires
@@ -38,10 +38,20 @@ from server_stub.settings import Auth, Hosting, ServeSettings
 logger = logging.getLogger(__name__)
 
 Messages = Callable[[Any], str]
+_PORTS = 65536
 Learn = Callable[[str], None]
 """Told every secret that a remote member gives us, for the redactor."""
 _SHARED_GRACE = 4.0
 """Children that sessions share are stopped after the sessions: together they must keep to what a stop may take."""
+
+
+_HEAD: dict[str, Callable[[Front], object]] = {
+    "the address to listen on": lambda front: (front.host, front.port),
+    "baseURL": lambda front: front.base_url,
+    "the name or version of the server": lambda front: (front.name, front.version),
+    "options.cors of the head": lambda front: front.cors_origins,
+}
+"""What of a file's head is only read at the start."""
 
 
 class HostedMember:
@@ -116,11 +126,17 @@ class HostedMember:
         is_own = self.member.manners.tokens is not None and self.doorkeeper.is_on
         return not is_own or self.doorkeeper.knows(principal)
 
-    async def live(self) -> None:
-        """Serve until unwanted, then stop in order."""
+    def expel(self, keeper: Doorkeeper, is_gone: Callable[[str | None], bool]) -> int:
+        """This doorkeeper gets other tokens: end the sessions of those whose were taken away. Returns how many."""
+        return self._gateway.expel(is_gone) if self.doorkeeper is keeper else 0
+
+    async def live(self, others_too: Callable[[], Awaitable[None]]) -> None:
+        """Serve until unwanted, then stop in order. `others_too` waits for calls that come another way."""
         async with self._supervised, self._gateway:
             await self.unwanted.wait()
-            await self._gateway.stop(self._grace)
+            await self._gateway.drain(self._grace)
+            await others_too()
+            await self._gateway.stop(0.0)
 
     def hurry(self) -> None:
         self._gateway.hurry()
@@ -132,6 +148,7 @@ class Hosted:
     def __init__(self, settings: ServeSettings, hosting: Hosting, roster: Roster, learn: Learn) -> None:
         self.roster = roster
         self._learn = learn
+        self._begun = roster.front
         self.warnings: tuple[str, ...] = ()
         """What is wrong with the file as it is now, while the one before is in force."""
         self.stopping = False
@@ -141,6 +158,7 @@ class Hosted:
         self._ports: dict[str, int] = {}
         self._members: dict[str, HostedMember] = {}
         self._leaving: set[HostedMember] = set()
+        self._lives: set[asyncio.Task[None]] = set()
         self._group = asyncio.TaskGroup()
         self._messages: Messages = lambda _: "/messages"
         self.naming = Naming(hosting.domain, hosting.host_pattern, merged=hosting.aggregate)
@@ -158,7 +176,7 @@ class Hosted:
             self.merged = _Merged(self, self._merged_group.connect, self._settings, messages)
         async with self._group:
             if self.merged is not None:
-                self._group.create_task(self.merged.live())
+                self._keep(self._group.create_task(self.merged.live()))
             self._note_names()
             for member in self.roster.members:
                 self._start(member)
@@ -183,6 +201,13 @@ class Hosted:
 
     def find(self, name: str) -> HostedMember | None:
         return self._members.get(name)
+
+    @property
+    def waiting(self) -> tuple[str, ...]:
+        """What the file's head says now, and a running server cannot do."""
+        before, now = self._begun, self.roster.front
+        changed = [key for key, read in _HEAD.items() if read(before) != read(now)]
+        return tuple(f"{key} was changed: the server has to be started again for that" for key in changed)
 
     @property
     def ports(self) -> dict[int, str]:
@@ -237,12 +262,16 @@ class Hosted:
     def _start(self, member: Member) -> None:
         hosted = HostedMember(member, self._settings, self.doors, self.doorkeeper, self._messages, self._learn)
         self._members[member.name] = hosted
-        self._group.create_task(self._live(hosted))
+        self._keep(self._group.create_task(self._live(hosted)))
+
+    def _keep(self, life: asyncio.Task[None]) -> None:
+        self._lives.add(life)
+        life.add_done_callback(self._lives.discard)
 
     async def _live(self, hosted: HostedMember) -> None:
         self._leaving.add(hosted)
         try:
-            await hosted.live()
+            await hosted.live(self._merged_is_quiet)
         except Exception:  # a defect of ours in one member must not end the others
             logger.exception("%s: its part of the server failed", hosted.member.name)
         finally:
@@ -258,12 +287,19 @@ class Hosted:
     # --- the end -----------------------------------------------------------------------------------------------------
 
     async def stop(self) -> None:
-        """Take no new sessions and stop everything, side by side."""
+        """Take no new sessions and stop everything, side by side; wait until that is done. May be called twice."""
         self.stopping = True
         if self.merged is not None:
             self.merged.unwanted.set()
         for hosted in self._leaving:
             hosted.unwanted.set()
+        if self._lives:
+            await asyncio.wait(self._lives, timeout=self._settings.timing.whole_stop)
+
+    async def _merged_is_quiet(self) -> None:
+        """When everything stops, the calls of the merged server get their grace before the children go."""
+        if self.stopping and self.merged is not None:
+            await self.merged.quiet.wait()
 
     def hurry(self) -> None:
         """A second signal came: cut everything short."""
@@ -281,6 +317,8 @@ class _Merged:
         self._grace = min(settings.timing.grace, _SHARED_GRACE)
         self._gateway = Gateway(connect, MemoryEvents(), settings.limits, settings.timing, stateless=settings.stateless)
         self.unwanted = asyncio.Event()
+        self.quiet = asyncio.Event()
+        """Set when none of its calls is open any more, or their grace is over."""
         self.table = Wires(self._gateway, settings, hosted.doorkeeper, messages).table
 
     @property
@@ -294,10 +332,18 @@ class _Merged:
     def vitals(self) -> Vitals:
         return Vitals(State.READY)
 
+    def expel(self, is_gone: Callable[[str | None], bool]) -> int:
+        return self._gateway.expel(is_gone)
+
     async def live(self) -> None:
-        async with self._gateway:
-            await self.unwanted.wait()
-            await self._gateway.stop(self._grace)
+        try:
+            async with self._gateway:
+                await self.unwanted.wait()
+                await self._gateway.drain(self._grace)
+                self.quiet.set()
+                await self._gateway.stop(0.0)
+        finally:
+            self.quiet.set()
 
     def hurry(self) -> None:
         self._gateway.hurry()
@@ -313,6 +359,9 @@ def check_roster(settings: ServeSettings, hosting: Hosting, roster: Roster) -> N
     for member in roster.members:
         if member.invalid is not None and member.manners.panic_if_invalid and member.enabled:
             raise ConfigError(f"{roster.file}: {member.name}: {member.invalid} (panicIfInvalid is set)")
+    first = hosting.port_per_server
+    if first is not None and first + len(roster.members) > _PORTS:
+        raise ConfigError(f"--port-per-server {first}: there are not {len(roster.members)} ports from there on.")
     is_on = _auth(settings, hosting, roster).is_on
     open_ones = [
         member.name

@@ -52,9 +52,9 @@ def adding(name: str, entry: Mapping[str, Any], *, replace: bool = False) -> Edi
         path = there or _place_for_new(text)
         shaped: Mapping[str, Any] = entry
         if path == ("clients",):  # files of version 1 have what is to be run, or reached, in an object of its own
-            shaped = {"type": "sse" if "url" in entry else "stdio", "config": dict(entry)}
-            inherited = shaped["config"].pop("options", {})
-            shaped = {**shaped, **inherited}
+            inner = {key: value for key, value in entry.items() if key not in ("type", "options")}
+            wire = entry.get("type", None if "url" in entry else "stdio")
+            shaped = {**({"type": wire} if wire else {}), "config": inner, **entry.get("options", {})}
         return json_text.put(text, path, name, shaped)
 
     return edit
@@ -269,6 +269,9 @@ def write(change: Change, beside: Mapping[str, str]) -> Written:
     pieces = [*((path, text.encode()) for path, text in beside.items()), (change.path, change.after.encode())]
     written = Written((), None)
     try:
+        now = _content(change.path)
+        if now != (None if change.before is None else change.before.encode()):
+            raise ConfigError(f"{change.path}: somebody else has changed it meanwhile. Nothing was written; try again.")
         if change.before is not None:
             written = written._replace(backup=_back_up(change.path, change.before.encode()))
         for path, content in pieces:

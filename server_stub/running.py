@@ -11,7 +11,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 from typing import NamedTuple
@@ -35,7 +35,7 @@ class Conduct(NamedTuple):
     stop: Callable[[], Awaitable[None]]
     hurry: Callable[[], None]
     reload: Callable[[], None] | None = None
-    begin: Callable[[Sockets], Awaitable[None]] | None = None
+    begin: Callable[[Sockets], Coroutine[None, None, None]] | None = None
     """Called once the server listens, before it is announced; may open more sockets."""
     failed: asyncio.Event | None = None
     """Set when there is no sense in going on; then `stop` raises what is wrong."""
@@ -92,21 +92,41 @@ async def run_application(
     logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)  # it warns of every unknown sub-protocol
     logging.getLogger("aiohttp.server").addFilter(_is_ours)
     runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.5)
-    await runner.setup()
     with _signals(conduct) as asked:
         try:
+            await runner.setup()
             sockets = Sockets(runner, settings.host)
             url = await sockets.first(settings.port)
             if conduct.begin is not None:
-                await conduct.begin(sockets)
-            if ready is not None:
+                await _unless(asked, conduct.begin(sockets))
+            if ready is not None and not asked.is_set():
                 ready(url)
-            _warn_of_closed_doors(settings)
+                _warn_of_closed_doors(settings)
             await asked.wait()
             logger.info("stopping")
             await conduct.stop()
         finally:
             await runner.cleanup()
+
+
+async def _unless(asked: asyncio.Event, work: Coroutine[None, None, None]) -> None:
+    """Do this until it is done, or until the server is asked to stop. Raises the `ConfigError` of the work."""
+
+    async def done() -> ConfigError | None:
+        try:
+            await work
+        except ConfigError as error:
+            return error
+        return None
+
+    async with asyncio.TaskGroup() as group:
+        working, stopping = group.create_task(done()), group.create_task(asked.wait())
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        working.cancel()
+        stopping.cancel()
+    error = None if working.cancelled() else working.result()
+    if error is not None:
+        raise error
 
 
 def _is_ours(record: logging.LogRecord) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
@@ -24,6 +25,17 @@ class State(NamedTuple):
     config: str
     """The digest of the configuration that it runs."""
     warnings: tuple[str, ...]
+
+
+def _new(state: State, before: State, expected: Sequence[str]) -> list[str]:
+    known = {_placeless(text) for text in before.warnings}
+    new = [text for text in state.warnings if _placeless(text) not in known]
+    return [text for text in new if not any(other in text for other in expected)]
+
+
+def _placeless(text: str) -> str:
+    """A finding without its line: an edit above it moves it, and does not make it new."""
+    return re.sub(r":\d+:", ":", text)
 
 
 class Reply(NamedTuple):
@@ -48,12 +60,15 @@ class RunningServer:
             return None
         return State(config, tuple(printable(str(warning), 500) for warning in warnings))
 
-    def wait_for(self, digest: str, before: State, seconds: float) -> str | None:
-        """Wait until it runs this configuration and has no new warning. Returns what is wrong, None for nothing."""
+    def wait_for(self, digest: str, before: State, seconds: float, expected: Sequence[str] = ()) -> str | None:
+        """Wait until it runs this configuration and has no new warning. Returns what is wrong, None for nothing.
+
+        `expected`: what is worth a warning in this configuration, and no trouble.
+        """
         deadline = time.monotonic() + seconds
         while True:
             state = self.state()
-            new = [] if state is None else [text for text in state.warnings if text not in before.warnings]
+            new = [] if state is None else _new(state, before, expected)
             if state is not None and state.config == digest and not new:
                 return None
             if time.monotonic() > deadline or (state is not None and new and state.config == digest):

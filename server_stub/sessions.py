@@ -561,6 +561,7 @@ class Gateway:
         self._living: dict[Session, asyncio.Task[None]] = {}
         self._changed = asyncio.Event()
         self._close_by: float | None = None
+        self._end_by: float | None = None
         self._group = asyncio.TaskGroup()
         self._reaper: asyncio.Task[None] | None = None
 
@@ -602,17 +603,23 @@ class Gateway:
             return None
         return session
 
-    async def stop(self, grace: float) -> None:
-        """Take no new sessions, give open calls their grace (seconds), then end all sessions side by side."""
+    async def drain(self, grace: float) -> float:
+        """Take no new sessions, and give open calls their grace (seconds). Returns the loop's time to be gone by."""
         self.stopping = True
-        deadline = _now() + self._timing.whole_stop
+        if self._end_by is None:
+            self._end_by = _now() + self._timing.whole_stop
         try:
             async with asyncio.timeout(grace):
                 await self._until(lambda: not any(session.is_busy for session in self._living))
         except TimeoutError:
             logger.warning("stopping with calls still open: they are answered with an error")
+        return self._end_by
+
+    async def stop(self, grace: float) -> None:
+        """Take no new sessions, give open calls their grace (seconds), then end all sessions side by side."""
+        end_by = await self.drain(grace)
         if self._close_by is None:
-            self._close_by = deadline - 1.5
+            self._close_by = end_by - 1.5
         for session in tuple(self._living):
             session.end(stopping(may_have_run=True))
         await self._until(lambda: not self._living)
@@ -630,6 +637,13 @@ class Gateway:
         for session in idle:
             session.end()
         return len(idle)
+
+    def expel(self, is_gone: Callable[[str | None], bool]) -> int:
+        """End the sessions of principals who are not let in any more. Returns how many."""
+        gone = [session for session in self._sessions.values() if is_gone(session.principal)]
+        for session in gone:
+            session.end(Refused("The token of this session is not valid any more.", hint="Connect with one that is."))
+        return len(gone)
 
     def hurry(self) -> None:
         """A second signal came: cut everything short. `stop` must still be awaited."""

@@ -78,9 +78,9 @@ _ADD = Command(
             "--type",
             shared.WHAT,
             "the wire of --url: http, sse or ws (default: found out)",
-            parse=options.one_of("http", "sse", "ws"),
+            parse=options.one_of("http", "sse", "ws", "streamable-http"),
             metavar="http|sse|ws",
-        ),
+        )._replace(flags=("--type", "--transport")),
         row(
             "--header",
             shared.WHAT,
@@ -88,7 +88,7 @@ _ADD = Command(
             parse=header_pair,
             repeats=True,
             metavar="'N: V'",
-        ),
+        )._replace(flags=("--header", "-H")),
         row("--service", shared.WHAT, "a bridge made by add-bridge: its name (with --port)", metavar="NAME"),
         row("--port", shared.WHAT, "the port of that bridge", parse=port, metavar="N"),
         row(
@@ -98,7 +98,7 @@ _ADD = Command(
             parse=env_pair,
             repeats=True,
             metavar="K=V",
-        ),
+        )._replace(flags=("--env", "-e")),
         row("--cwd", shared.WHAT, "the folder that the command starts in", metavar="DIR", parse=None),
         switch("--add-auth", shared.WHAT, f"a bearer token: sent to a --url, asked for by a command; ${{{TOKEN}}}"),
         row(
@@ -206,10 +206,13 @@ def _beside(task: _Task, secrets: Mapping[str, str]) -> dict[str, str]:
     if not secrets:
         return {}
     path = os.path.join(os.path.dirname(os.path.abspath(task.path)), f"{task.name}.env")
-    text = ""
-    if os.path.exists(path):
+    try:
         with open(path, encoding="utf-8", newline="") as file:
             text = file.read()
+    except FileNotFoundError:
+        text = ""
+    except (OSError, UnicodeDecodeError):
+        raise ConfigError(f"{path}: cannot be read, and the secrets belong there.") from None
     return {path: assign(text, secrets)}
 
 
@@ -321,7 +324,8 @@ def _watched(task: _Task, change: Change) -> _Watched | None:
 def _trouble(task: _Task, watched: _Watched) -> str | None:
     """Wait for the server to take the change over. Returns what is wrong, None for nothing."""
     roster: Roster = _read_again(task)
-    wrong = watched.server.wait_for(roster.digest, watched.before, task.words.values["wait"])
+    expected = [found.text for found in roster.findings if found.severity == "warning"]
+    wrong = watched.server.wait_for(roster.digest, watched.before, task.words.values["wait"], expected)
     member = roster.find(task.name)
     if wrong is not None:
         reason = member.invalid if task.wants_answer and member is not None else None

@@ -101,6 +101,11 @@ def address(host: str | None, path: str, port: int | None, naming: Naming, names
     return _by_path(segments, naming, names)
 
 
+def is_of_domain(host: str | None, naming: Naming) -> bool:
+    """Whether a Host header names a member, there or not, in the domain that is ours."""
+    return _label_in(host, naming) is not None
+
+
 def _label_in(host: str | None, naming: Naming) -> str | None:
     parts = split_host(host) if host and naming.domain else None
     if parts is None or naming.domain is None:

@@ -15,7 +15,8 @@ from mcp_remote_py.core.redact import Redactor, printable
 LINE_WIDTH = 1000
 """Characters of one line that reach the log."""
 
-_KEPT_LINES = 20
+KEPT_LINES = 20
+"""Lines of a child's stderr that are kept for the text that says how it ended."""
 _KEPT_WIDTH = 300
 _KEPT_CHARACTERS = 2000
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
@@ -43,7 +44,7 @@ class LastLines:
     """The end of a child's stderr: at most twenty lines, each cut, some 2 000 characters in all."""
 
     def __init__(self) -> None:
-        self._lines: deque[str] = deque(maxlen=_KEPT_LINES)
+        self._lines: deque[str] = deque(maxlen=KEPT_LINES)
 
     def add(self, line: str) -> None:
         """Keep a line that `shown` has made."""

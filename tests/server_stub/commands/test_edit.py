@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from server_stub import cli, registry
+from server_stub import cli, config_file, registry
 from server_stub.core import relaxed_json
 from tests.server_stub.commands.fake_server import running
 
@@ -191,6 +191,20 @@ def test_each_form_keeps_its_own_shape(text: str, key: str, path: Path) -> None:
     assert servers(path, key)["b"] == {"command": "npx"}
 
 
+def test_a_file_of_version_1_has_what_runs_in_an_object_of_its_own(path: Path) -> None:
+    path.write_text('{"server": {"addr": ":9"}, "clients": {}}')
+    assert cli.main(["add", "a", "--add-auth", "--", "npx", "-y"]) == 0
+    assert cli.main(["add", "b", "--url", "http://x/sse", "--type", "sse"]) == 0
+    assert servers(path, "clients") == {
+        "a": {
+            "type": "stdio",
+            "config": {"command": "npx", "args": ["-y"]},
+            "authTokens": ["${MCP_PROXY_TOKEN}"],
+        },
+        "b": {"type": "sse", "config": {"url": "http://x/sse"}},
+    }
+
+
 def test_an_error_elsewhere_does_not_stand_in_the_way(path: Path) -> None:
     path.write_text('{"mcpServers": {"broken": {"comand": "x"}, "one": {"command": "x"}}}')
     assert cli.main(["disable", "one"]) == 0
@@ -289,6 +303,38 @@ def test_a_server_with_a_new_warning_is_not_healthy(path: Path, capsys: pytest.C
     err = capsys.readouterr().err
     assert "the port is taken" in err
     assert "an old one" not in err
+
+
+def test_a_warning_that_only_moved_is_not_new(path: Path) -> None:
+    with running(str(path)) as fake:
+
+        def warn() -> None:
+            fake.warnings = [f"config.json:{len(path.read_text().splitlines())}: mcpServers.x: old trouble"]
+
+        fake.asked = warn
+        assert cli.main(["disable", "one", "--server", fake.url, "--wait", "2s"]) == 0
+    assert servers(path)["one"]["disabled"] is True
+
+
+def test_what_is_worth_a_warning_by_itself_is_no_reason_to_take_it_back(path: Path) -> None:
+    with running(str(path)) as fake:
+
+        def warn() -> None:
+            fake.warnings = [str(found) for found in config_file.inspect(str(path), {}).findings]
+
+        fake.asked = warn
+        assert cli.main(["add", "health", "--server", fake.url, "--wait", "2s", "--", "npx"]) == 0
+    assert "health" in servers(path)
+
+
+def test_what_was_changed_during_the_trial_is_not_overwritten(
+    path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    theirs = '{"mcpServers": {}}'
+    script = f"open({str(path)!r}, 'w').write({theirs!r}); exec(open({HOSTED!r}).read())"
+    assert cli.main(["add", "two", "--test", "--", sys.executable, "-c", script]) == 2
+    assert path.read_text() == theirs
+    assert "somebody else has changed it" in capsys.readouterr().err
 
 
 def test_a_server_that_never_takes_it_over_is_not_waited_for_longer(
