@@ -251,8 +251,7 @@ def _systemd(resolved: Resolved, environ: Mapping[str, str]) -> _File:
     config = "" if roster is None else os.path.abspath(values["config"])
     credentials = {name: os.path.abspath(values[name]) for name in _SECRET_FILES if values[name]}
     told = _template_words(resolved) if roster is None else _words(resolved, config)
-    folder = os.path.dirname(program)
-    path = unit.search_path([*needs.folders, *([] if folder in unit.STANDARD_PATH else [folder])])
+    path = unit.search_path(needs.folders)
     ours = os.path.realpath(sys.executable) if values["program"] is None else ""
     homes = tuple(dict.fromkeys(name for name in (program, ours, config, *needs.homes) if unit.is_home(name)))
     made = unit.Unit(

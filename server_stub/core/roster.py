@@ -121,7 +121,9 @@ class Finding(NamedTuple):
 
     def __str__(self) -> str:
         place = self.file if self.line is None else f"{self.file}:{self.line}"
-        return f"{place}: {self.key + ': ' if self.key else ''}{self.text}"
+        above, is_header, header = self.key.rpartition(".headers.")  # as `Authorization: ...` it would be masked in logs
+        key = f"{above}.headers[{header}]" if is_header else self.key
+        return f"{place}: {key + ': ' if key else ''}{self.text}"
 
 
 class Roster(NamedTuple):

@@ -177,7 +177,7 @@ async def test_a_server_that_answers_no_ping_is_ended_while_others_go_on(tmp_pat
         for name in ("hang", "hang-shared"):
             await server.client(f"/{name}/mcp").start()
         for name in ("hang", "hang-shared"):
-            await server.until_logged(f"{name} answered no ping", 30)
+            await server.until_logged(f"{name} did not answer", 30)
     assert not ledger.errors, ledger
     assert max(ledger.times) < WORST_SECONDS, ledger
 

@@ -251,10 +251,11 @@ An event that has no row in a state changes nothing there.
 
 To a shared child all its clients are one. Ids and progress tokens are replaced by unguessable ones. It is initialized
 once, and told that its client offers `sampling`, `elicitation` and `roots`. What it asks goes to the session whose
-request is in progress, where there is exactly one, else to the only session; otherwise, and where that client does not
-offer what is asked, it gets an error. Changes of lists go to all sessions, log messages to those whose level they reach
-(the child gets the lowest of all), updates of a resource to its subscribers. After a restart the child gets the log
-level and the subscriptions again; its lists are read, and where they differ from those before, the sessions hear so.
+request is in progress, where there is exactly one, else to the only session; otherwise, and where that client does
+not offer what is asked, it gets an error (a call that its client has given up is not in progress any more). Changes
+of lists go to all sessions, log messages to those whose level they reach (the child gets the lowest of all), updates
+of a resource to its subscribers. After a restart the child gets the log level and the subscriptions again; its lists
+are read, and where they differ from those before, the sessions hear so.
 
 ## Eager and lazy (`start`)
 

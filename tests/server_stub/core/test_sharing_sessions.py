@@ -370,7 +370,6 @@ class NeverCrosses(RuleBasedStateMachine):
         self.asked_of: dict[str, int] = {}  # who was given which question
         self.known: list[Any] = [0, "a"]  # every id that any client has seen
         self.open_questions: dict[Any, int | None] = {}  # of the child: who may answer
-        self.cancelled: set[str] = set()
         self.take(self.sharing.child_up(self.fresh()))
         self.greet()
         for client in (0, 1):
@@ -482,7 +481,8 @@ class NeverCrosses(RuleBasedStateMachine):
     @precondition(lambda self: self.sharing.stage is Stage.READY)
     @rule(data=st.data(), alone=st.booleans())
     def ask_and_tell_in_the_course_of_a_request(self, data: st.DataObject, alone: bool) -> None:
-        marks = [mark for mark in self.at_child.values() if mark is not None]
+        # of a call that its client has given up nobody knows that the child is still at it
+        marks = [mark for one, mark in self.at_child.items() if mark is not None and one not in self.ended]
         mark = data.draw(st.sampled_from(marks)) if marks else None
         if alone:  # the child has answered all the others
             for identifier in [one for one, other in self.at_child.items() if other not in (None, mark)]:
