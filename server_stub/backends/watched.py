@@ -18,7 +18,7 @@ from mcp_remote_py.core.message import Key, Kind, Message
 from server_stub.core.checkup import Checkup
 from server_stub.core.roster import Care
 from server_stub.core.supervision import Supervision
-from server_stub.core.vitals import Running
+from server_stub.core.vitals import Running, State
 
 _SILENCE = (BackendDown, Interrupted, TimedOut, Unreachable)
 """What a ping over HTTP ends with where nobody answers; with every other fault somebody has."""
@@ -142,7 +142,8 @@ class Watched:
             self._greeted.set()
         if self._checkup.is_greeted and not was_greeted:
             self._machine.answered(_now())
-        self._machine.heard()
+        if self._machine.state is State.DEGRADED:
+            self._machine.heard()
         if is_for_others and self._deliver is not None:
             await self._deliver(message, exchange)
 
@@ -171,6 +172,8 @@ class Watched:
         if self._checkup.missed > missed:
             self._checked = time.time()
             self._machine.missed()
+        elif self._checkup.missed == 0:  # a call in progress is life
+            self._machine.heard()
         if ping is None or self._checkup.missed >= self._care.ping_failures:
             return
         try:

@@ -377,7 +377,12 @@ def _nginx(resolved: Resolved, environ: Mapping[str, str]) -> _File | None:
         zone="mcp_" + "".join(char if char.isalnum() else "_" for char in values["domain"].lower()),
         bucket_size=sites.bucket_size(found.hosts),
     )
-    return _File(f"{unit.NAME}.conf", text, (*_findings(roster), *found.notes, *_open_doors(roster)), ("nginx -t", "nginx -s reload"))
+    return _File(
+        f"{unit.NAME}.conf",
+        text,
+        (*_findings(roster), *found.notes, *_open_doors(roster)),
+        ("nginx -t", "nginx -s reload"),
+    )
 
 
 _TLS_FILES = ("tls_cert", "tls_key")

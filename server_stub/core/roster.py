@@ -121,7 +121,8 @@ class Finding(NamedTuple):
 
     def __str__(self) -> str:
         place = self.file if self.line is None else f"{self.file}:{self.line}"
-        above, is_header, header = self.key.rpartition(".headers.")  # as `Authorization: ...` it would be masked in logs
+        # As `Authorization: ...` it would be masked in logs.
+        above, is_header, header = self.key.rpartition(".headers.")
         key = f"{above}.headers[{header}]" if is_header else self.key
         return f"{place}: {key + ': ' if key else ''}{self.text}"
 

@@ -155,7 +155,7 @@ class Caller:
 
     def fresh(self) -> None:
         """Connect anew where the server has closed a connection on which nothing had happened for a while."""
-        self.socket.setblocking(False)
+        self.socket.settimeout(0)
         try:
             gone = self.socket.recv(1) == b""
         except BlockingIOError:

@@ -121,7 +121,7 @@ async def visit(
 
 
 def check(report: dict[str, Any], direct: dict[str, Any], stops: Sequence[Stop]) -> None:
-    """See that every place offered what its servers offer directly, and that every call was answered by the right one."""
+    """See that every place offered what its servers offer directly, and that the right one answered each call."""
     assert set(report) == {stop.name for stop in stops}
     for stop in stops:
         seen = report[stop.name]
@@ -141,8 +141,10 @@ async def speak(command: Sequence[str], stop: Stop, variables: dict[str, str] | 
         await host.send(b'{"jsonrpc":"2.0","method":"notifications/initialized"}')
         numbers = itertools.count(2)
         async with asyncio.timeout(PATIENCE):
-            while not stop.is_whole(tools := (await host.ask(next(numbers), "tools/list"))["result"]["tools"]):
+            tools = (await host.ask(next(numbers), "tools/list"))["result"]["tools"]
+            while not stop.is_whole(tools):
                 await asyncio.sleep(0.2)
+                tools = (await host.ask(next(numbers), "tools/list"))["result"]["tools"]
         said = []
         for tool, arguments in stop.calls():
             answer = await host.ask(next(numbers), "tools/call", {"name": tool, "arguments": arguments})

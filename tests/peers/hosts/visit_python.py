@@ -41,12 +41,18 @@ def is_whole(stop: dict[str, Any], names: list[str]) -> bool:
     return all(any(name.startswith(begin) for name in names) for begin in stop["until"])
 
 
+async def names_of_tools(session: ClientSession) -> list[str]:
+    return sorted(tool.name for tool in (await session.list_tools()).tools)
+
+
 async def visit(stop: dict[str, Any], report: dict[str, Any]) -> None:
     async with transport(stop) as streams, ClientSession(streams[0], streams[1]) as session:
         greeting = (await session.initialize()).model_dump(by_alias=True)
         async with asyncio.timeout(PATIENCE):
-            while not is_whole(stop, names := sorted(tool.name for tool in (await session.list_tools()).tools)):
+            names = await names_of_tools(session)
+            while not is_whole(stop, names):
                 await asyncio.sleep(0.2)
+                names = await names_of_tools(session)
         said = []
         for tool, arguments in stop["calls"]:
             content = (await session.call_tool(tool, arguments)).content
@@ -54,13 +60,18 @@ async def visit(stop: dict[str, Any], report: dict[str, Any]) -> None:
         report[stop["name"]] = {"server": greeting["serverInfo"]["name"], "tools": names, "said": said}
 
 
-async def main(plan: Path, file: Path) -> None:
+async def visit_all(plan: list[dict[str, Any]]) -> dict[str, Any]:
     report: dict[str, Any] = {}
     async with asyncio.TaskGroup() as group:
-        for stop in json.loads(plan.read_text(encoding="utf-8")):
+        for stop in plan:
             group.create_task(visit(stop, report))
+    return report
+
+
+def main(plan: Path, file: Path) -> None:
+    report = asyncio.run(visit_all(json.loads(plan.read_text(encoding="utf-8"))))
     file.write_text(json.dumps(report), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]), Path(sys.argv[2])))
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

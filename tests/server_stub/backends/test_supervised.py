@@ -322,7 +322,7 @@ async def test_news_of_the_child_reach_the_sessions_that_they_are_for() -> None:
         ann, bob = await member.session(), await member.session()
         await ann.ask("resources/subscribe", {"uri": "file:///a"})
         await bob.ask("logging/setLevel", {"level": "error"})
-        told = [
+        told: list[dict[str, Any]] = [
             {"method": "notifications/tools/list_changed"},
             {"method": "notifications/resources/updated", "params": {"uri": "file:///a"}},
             {"method": "notifications/message", "params": {"level": "info", "data": "x"}},

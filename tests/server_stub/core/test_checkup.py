@@ -68,15 +68,12 @@ def test_initialize_is_a_check_that_cannot_be_cancelled() -> None:
     checkup = Checkup("secret")
     checkup.sent(request(0, "initialize"), 1.0)
     checkup.sent(notification("notifications/cancelled", {"requestId": 0}), 1.0)
-    assert checkup.is_being_greeted
-    assert checkup.calls == 1
+    assert (checkup.is_being_greeted, checkup.calls) == (True, 1)
     assert checkup.heard(msg.error(0, -1, "no"), 1.5)
-    assert not checkup.is_greeted
-    assert not checkup.is_being_greeted
+    assert (checkup.is_greeted, checkup.is_being_greeted) == (False, False)
     checkup.sent(request(1, "initialize"), 2.0)
     assert checkup.heard(msg.result(1, {}), 2.5)
-    assert checkup.is_greeted
-    assert checkup.response == 0.5
+    assert (checkup.is_greeted, checkup.response) == (True, 0.5)
 
 
 def test_ids_that_merely_look_private_belong_to_the_clients() -> None:

@@ -17,7 +17,7 @@ from server_stub.core.sharing import Command, Ended, Failed, Sharing, Stage, ToC
 from tests.support.examples import examples
 
 EVERYTHING = {"tools": {}, "prompts": {}, "resources": {"subscribe": True}, "logging": {}}
-OFFERS = {"sampling": {}, "elicitation": {}, "roots": {}}
+OFFERS: dict[str, Any] = {"sampling": {}, "elicitation": {}, "roots": {}}
 
 
 def m(doc: dict[str, Any]) -> Message:

@@ -211,7 +211,8 @@ def test_each_delay_is_longer_until_the_longest() -> None:
 def test_a_budget_is_spent_when_so_many_fall_into_its_window_and_not_before(
     steps: list[tuple[float, float]], most: int
 ) -> None:
-    budget, now, times, spent = Budget(most, 300.0), 0.0, [], False
+    budget, now, spent = Budget(most, 300.0), 0.0, False
+    times: list[float] = []
     for pause, roll in steps:
         now += pause
         budget.count(now, roll)

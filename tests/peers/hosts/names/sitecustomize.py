@@ -16,4 +16,4 @@ def _loopback(host: Any, *rest: Any, **more: Any) -> Any:
     return _real("127.0.0.1" if isinstance(text, str) and text.endswith(".localhost") else host, *rest, **more)
 
 
-socket.getaddrinfo = _loopback  # type: ignore[assignment]
+socket.getaddrinfo = _loopback
