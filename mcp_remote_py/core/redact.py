@@ -15,7 +15,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from mcp_remote_py.core import escapes, secret_places
 
@@ -78,7 +78,7 @@ class Redactor:
         for view in escapes.views(text):
             found = [*self._finder.spans(view.text), *secret_places.spans(view.text, headers, parameters)]
             spans += [view.original(begin, end) for begin, end in found if begin < end]
-        return _masked(text, spans) if spans else text
+        return covered(text, spans) if spans else text
 
     def _forget(self) -> None:
         fresh, seen = _Finder(), set[str]()
@@ -97,7 +97,8 @@ class Redactor:
 _NEW = object()
 
 
-def _masked(text: str, spans: list[Span]) -> str:
+def covered(text: str, spans: Iterable[Span]) -> str:
+    """Return the text with the mask in place of each span, in whichever order they come and however they overlap."""
     parts: list[str] = []
     done = 0
     for begin, end in sorted(spans):

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from mcp_remote_py.core import secret_places
-from mcp_remote_py.core.redact import MASK
+from mcp_remote_py.core.redact import MASK, covered
 from mcp_remote_py.core.secret_places import is_secret_name
 
 _VARIABLES = ("-e", "--env", "--build-arg")
@@ -113,10 +113,10 @@ def _plain(word: str) -> str:
         return _assignment(word)  # with whatever its value holds
     if "://" in word and not re.search(r"\s", word):
         word = _masked_path(word)
-    word = _covered(word, secret_places.spans(word, (), frozenset()))
+    word = covered(word, secret_places.spans(word, (), frozenset()))
     for pattern in (_NAMED, _IN_JSON):
-        word = _covered(word, (found.span(2) for found in pattern.finditer(word) if is_secret_name(found.group(1))))
-    word = _covered(word, (found.span() for found in _KNOWN_FORMS.finditer(word)))
+        word = covered(word, (found.span(2) for found in pattern.finditer(word) if is_secret_name(found.group(1))))
+    word = covered(word, (found.span() for found in _KNOWN_FORMS.finditer(word)))
     return MASK if _looks_secret(word) else word
 
 
@@ -128,16 +128,6 @@ def _masked_path(url: str) -> str:
     path, tail = (path, "") if end is None else (path[: end.start()], path[end.start() :])
     segments = (MASK if _looks_secret(segment) else segment for segment in path.split("/"))
     return f"{head}{slashes}{place}{slash}{'/'.join(segments)}{tail}"
-
-
-def _covered(text: str, spans: Iterable[tuple[int, int]]) -> str:
-    parts: list[str] = []
-    done = 0
-    for begin, end in sorted(spans):
-        if begin >= done:
-            parts += (text[done:begin], MASK)
-        done = max(done, end)
-    return "".join((*parts, text[done:]))
 
 
 def _looks_secret(word: str) -> bool:

@@ -33,7 +33,7 @@ Figures = dict[str, float]
 
 
 class Wrapper(NamedTuple):
-    """One program; `{port}`, `{child}` (one word), `{config}` and, alone, `CHILD` (its words) are filled into its words."""
+    """One program; its words may have `{port}`, `{child}` (one word), `{config}` and, alone, `CHILD` (its words)."""
 
     name: str
     words: tuple[str, ...]
