@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import shlex
 import shutil
 import sys
 import sysconfig
@@ -241,11 +242,12 @@ def _findings(roster: Roster | None) -> tuple[str, ...]:
 
 
 def _systemd(resolved: Resolved, environ: Mapping[str, str]) -> _File:
-    values = resolved.values
-    is_template = bool(values["template"])
-    if is_template and resolved.origins["config"] == "--config":
-        raise ConfigError("--template has a file of variables for each server, and --config is one for all. Keep one.")
+    is_template = bool(resolved.values["template"])
+    if is_template:
+        _check_template(resolved)
     roster = None if is_template else _roster(resolved, environ)
+    values = resolved.values if roster is None else _with_head(resolved, roster)
+    low_port = roster is not None and 0 < values["port"] < 1024
     needs = unit.Needs(uses_docker=True) if roster is None else unit.needs_of(roster, shutil.which)
     program = os.path.abspath(values["program"]) if values["program"] else _program()
     config = "" if roster is None else os.path.abspath(values["config"])
@@ -254,16 +256,18 @@ def _systemd(resolved: Resolved, environ: Mapping[str, str]) -> _File:
     path = unit.search_path(needs.folders)
     ours = os.path.realpath(sys.executable) if values["program"] is None else ""
     homes = tuple(dict.fromkeys(name for name in (program, ours, config, *needs.homes) if unit.is_home(name)))
+    logs = _log_folders(values)
+    writable = (*map(os.path.abspath, values["writable"]), *filter(unit.is_home, logs))
     made = unit.Unit(
         command=" ".join([unit.word(program), *told]),
         user=values["user"],
         path=None if path is None else unit.quoted(f"PATH={path}"),
         env_files=tuple(unit.specified(os.path.abspath(file)) for file in values["env_file"]),
         credentials=tuple(f"{_SECRET_FILES[name]}:{unit.specified(file)}" for name, file in credentials.items()),
-        writable=tuple(unit.quoted(os.path.abspath(folder)) for folder in values["writable"]),
-        homes=tuple(unit.specified(home) for home in homes) or tuple(values["writable"]),
+        writable=tuple(map(unit.quoted, writable)),
+        homes=tuple(map(unit.specified, homes or filter(unit.is_home, writable))),
         uses_docker=needs.uses_docker,
-        low_port=0 < values["port"] < 1024 and values["user"] not in ("root", "0"),
+        low_port=low_port and values["user"] not in ("root", "0"),
     )
     name = f"{unit.NAME}{'@' if is_template else ''}.service"
     text = _render(
@@ -275,7 +279,28 @@ def _systemd(resolved: Resolved, environ: Mapping[str, str]) -> _File:
         is_template=is_template,
     )
     notes = (*_findings(roster), *_unit_notes(resolved, needs, (program, ours, config)))
-    return _File(name, text, notes, _unit_steps(made, is_template))
+    return _File(name, text, notes, _unit_steps(made, is_template, logs))
+
+
+def _check_template(resolved: Resolved) -> None:
+    """See that nothing is said that a unit of one server would not heed. Raises `ConfigError`."""
+    if resolved.levels["config"] is options.Level.FLAG:
+        raise ConfigError("--template has a file of variables for each server, and --config is one for all. Keep one.")
+    if resolved.levels["port"] is options.Level.FLAG:
+        raise ConfigError(
+            "--template: the port of each server is PORT in its file of variables, so --port is too much."
+        )
+    for row in option_table.OPTIONS:
+        is_hosting = row.group == option_table.HOSTING and row.name not in ("domain", "host_pattern")
+        if is_hosting and resolved.levels[row.name] is options.Level.FLAG:
+            raise ConfigError(f"--template runs one server, and {row.flags[0]} is for a file of many. Keep one.")
+
+
+def _log_folders(values: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the folders into which the server is told to write its logs, without the one that systemd makes."""
+    wanted = [values["log_dir"], os.path.dirname(os.path.abspath(values["log_file"])) if values["log_file"] else None]
+    found = dict.fromkeys(os.path.abspath(folder) for folder in wanted if folder)
+    return tuple(folder for folder in found if folder != f"/var/log/{unit.NAME}")
 
 
 def _program() -> str:
@@ -286,20 +311,19 @@ def _program() -> str:
 
 
 def _words(resolved: Resolved, config: str) -> list[str]:
-    """Return the options of the server, as a unit writes them."""
+    """Return the options of the server, as a unit writes them: those of the command line, and those that our variables
+    set here, which a service would not see."""
     told = ["--config", unit.word(config)]
     for row in _OF_SERVER["systemd"]:
-        from_line = resolved.levels[row.name] is options.Level.FLAG
-        if row.name == "config" or not (from_line or (row.name == "domain" and resolved.values[row.name])):
-            continue
-        told += _said(row, resolved)
+        if row.name != "config" and resolved.levels[row.name] >= options.Level.ENVIRONMENT:
+            told += _said(row, resolved)
     return told
 
 
 def _said(row: Option, resolved: Resolved) -> list[str]:
     flag, value = row.flags[0], resolved.values[row.name]
     if row.sets is not None:
-        return [flag]
+        return [flag] if value else []
     if row.name in _SECRET_FILES:
         return [flag, f'"${{CREDENTIALS_DIRECTORY}}/{_SECRET_FILES[row.name]}"']
     if row.metavar in ("FILE", "DIR"):
@@ -337,11 +361,18 @@ def _unit_notes(resolved: Resolved, needs: unit.Needs, paths: Sequence[str]) -> 
     return tuple(found)
 
 
-def _unit_steps(made: unit.Unit, is_template: bool) -> tuple[str, ...]:
+def _unit_steps(made: unit.Unit, is_template: bool, logs: Sequence[str]) -> tuple[str, ...]:
     user = f"useradd --system --home-dir /var/lib/{unit.NAME} --shell /usr/sbin/nologin {made.user}"
     known = () if made.is_root else (f"id {made.user} || {user}",)
+    folders = (f"install -d -o {made.user} -m 750 {shlex.quote(folder)}" for folder in logs)
     instance = f"{unit.NAME}@NAME" if is_template else unit.NAME
-    return (*known, "systemctl daemon-reload", f"systemctl enable --now {instance}", f"journalctl -u {instance} -f")
+    return (
+        *known,
+        *folders,
+        "systemctl daemon-reload",
+        f"systemctl enable --now {instance}",
+        f"journalctl -u {instance} -f",
+    )
 
 
 # --- nginx -----------------------------------------------------------------------------------------------------------

@@ -1,8 +1,8 @@
 """Installs the real MCP programs that these tests meet, once, outside the repository.
 
 `python -m tests.peers.install` does it ahead of the tests and says where; with `--wrappers` it installs the programs
-that `tests.bench.wrappers` measures ours beside, which no test needs. The place is `MCP_PEERS_DIR`, by default a folder of
-the user's cache; below it is one folder per set of versions, so that a changed version installs anew.
+that `tests.bench.wrappers` measures ours beside, which no test needs. The place is `MCP_PEERS_DIR`, by default a folder
+of the user's cache; below it is one folder per set of versions, so that a changed version installs anew.
 """
 
 from __future__ import annotations

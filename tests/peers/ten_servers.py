@@ -1,10 +1,12 @@
 """Ten servers that people run, of npm and of PyPI: how each is started, what to ask it, and what it says.
 
-Also the three forms of file in which they are given to `mcp-remote-server --config`.
+Also the forms of file in which they are given to `mcp-remote-server --config`: three with their commands, and one with
+the URLs at which another of our servers has them.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import sqlite3
@@ -99,4 +101,26 @@ def write_config(form: str, servers: list[Real], file: Path) -> None:
         inner = json.dumps(entries, indent=2)[:-2]
         text = f'{{\n// as VS Code writes it\n"inputs": [],\n"servers": {inner},\n}}, // the last of them\n}}\n'
     file.write_text(text, encoding="utf-8")
+    os.chmod(file, 0o600)
+
+
+def write_remote_config(url: str, servers: list[Real], file: Path) -> None:
+    """Write a file whose servers are those of another server of ours, over all wires, as each program spells them."""
+    headers = {"Authorization": "Bearer ${TOKEN_OF_THE_FILE}"}
+    kinds: list[tuple[str, dict[str, str]]] = [
+        ("mcp", {"type": "http"}),
+        ("sse", {"type": "sse"}),
+        ("ws", {"type": "ws"}),
+        ("mcp", {"transportType": "streamable-http"}),
+        ("sse", {"transportType": "sse"}),
+        ("", {}),  # no word about the wire: it is found out
+    ]
+    entries = {
+        one.name: {"url": f"{url}/{one.name}/{path}", **words, "headers": headers}
+        for one, (path, words) in zip(servers, itertools.cycle(kinds), strict=False)
+    }
+    for entry in entries.values():
+        if entry.get("type") == "ws":
+            entry["url"] = str(entry["url"]).replace("http", "ws", 1)
+    file.write_text(json.dumps({"mcpServers": entries}, indent=2), encoding="utf-8")
     os.chmod(file, 0o600)

@@ -8,8 +8,8 @@ import json
 import os
 import re
 import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.peers.install import Peers
-from tests.peers.programs import bridge, console_script, raw_host, run_host, running
-from tests.peers.ten_servers import FORMS, PAGE, TOKEN, Real, ten_servers, write_config
+from tests.peers.programs import PATHS, bridge, console_script, raw_host, run_host, running
+from tests.peers.ten_servers import FORMS, PAGE, TOKEN, Real, ten_servers, write_config, write_remote_config
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120), pytest.mark.xdist_group("ten-servers")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180), pytest.mark.xdist_group("ten-servers")]
 
 HOSTS = Path(__file__).with_name("hosts")
 ROUND_LIMIT = 60.0
@@ -29,11 +29,15 @@ CLIENT = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"n
 SDKS = {
     "claude": (("python-1", "http"), ("typescript-1", "sse")),
     "proxy": (("python-2", "http"), ("typescript-2", "http")),
-    "vscode": (("python-1", "sse"), ("typescript-1", "http")),
-    "names": (("python-2", "sse"), ("typescript-2", "http")),
-    "merged": (("python-1", "http"), ("typescript-1", "sse"), ("python-2", "http")),
+    "vscode": (("python-1", "ws"), ("typescript-1", "http")),
+    "remote": (("python-2", "sse"), ("typescript-2", "sse")),
+    "names": (("python-2", "http"), ("typescript-1", "ws")),
+    "merged": (("python-1", "sse"), ("typescript-1", "ws"), ("python-2", "http"), ("typescript-2", "http")),
 }
-"""Which SDKs go where, and over which wire: each everywhere would take as long as all other tests together."""
+"""Which SDKs go where: each of them over every wire that it has (2.x has no WebSocket any more), but not everywhere,
+which would take as long as all other tests together."""
+BRIDGES = {"ours": ("http", "sse", "ws"), "mcp-remote": ("http", "sse")}
+"""The wires of each bridge."""
 FEW = 3
 PATIENCE = 40.0
 """Seconds until a member that starts slowly has joined the merged list."""
@@ -41,11 +45,12 @@ _LISTENING = re.compile(r"listening on http://127\.0\.0\.1:(\d+)")
 
 
 class Stop(NamedTuple):
-    """Where a host goes, and the servers whose tools it calls there."""
+    """Where a host goes, over which wire, and the servers whose tools it calls there."""
 
     name: str
     url: str
     servers: Sequence[Real]
+    wire: str
     prefix: str = ""
 
     def calls(self) -> list[tuple[str, dict[str, Any]]]:
@@ -68,24 +73,30 @@ async def hosted(file: Path, *options: str) -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{match.group(1)}"
 
 
-def named(url: str, wire: str, servers: Sequence[Real]) -> list[Stop]:
-    """Return each server by its host name below `.localhost`."""
+def named(url: str, wires: Sequence[str], servers: Sequence[Real]) -> list[Stop]:
+    """Return each server by its host name below `.localhost`, over these wires in turn."""
     port = url.rpartition(":")[2]
-    return [Stop(one.name, f"http://{one.name}.mcp.localhost:{port}/{_path(wire)}", [one]) for one in servers]
+    return [
+        Stop(one.name, _endpoint(f"http://{one.name}.mcp.localhost:{port}", wire), [one], wire)
+        for one, wire in zip(servers, itertools.cycle(wires), strict=False)
+    ]
 
 
-def pathed(url: str, wire: str, servers: Sequence[Real]) -> list[Stop]:
-    """Return each server by its path."""
-    return [Stop(one.name, f"{url}/{one.name}/{_path(wire)}", [one]) for one in servers]
+def pathed(url: str, wires: Sequence[str], servers: Sequence[Real]) -> list[Stop]:
+    """Return each server by its path, over these wires in turn."""
+    return [
+        Stop(one.name, _endpoint(f"{url}/{one.name}", wire), [one], wire)
+        for one, wire in zip(servers, itertools.cycle(wires), strict=False)
+    ]
 
 
-def merged(url: str, wire: str, servers: Sequence[Real]) -> list[Stop]:
-    """Return all of them in one."""
-    return [Stop("all", f"{url}/{_path(wire)}", servers, "{}__")]
+def merged(url: str, wires: Sequence[str], servers: Sequence[Real]) -> list[Stop]:
+    """Return all of them in one, over each of these wires."""
+    return [Stop(f"all-{wire}", _endpoint(url, wire), servers, wire, "{}__") for wire in wires]
 
 
-def _path(wire: str) -> str:
-    return {"http": "mcp"}.get(wire, wire)
+def _endpoint(start: str, wire: str) -> str:
+    return (start.replace("http", "ws", 1) if wire == "ws" else start) + PATHS[wire]
 
 
 def _names_are_loopback() -> dict[str, str]:
@@ -94,16 +105,15 @@ def _names_are_loopback() -> dict[str, str]:
     return {"PYTHONPATH": str(names), "NODE_OPTIONS": f"--require {names / 'localhost.cjs'}"}
 
 
-async def visit(
-    sdk: str, wire: str, stops: Sequence[Stop], peers: Peers, folder: Path, *, token: str = ""
-) -> dict[str, Any]:
+async def visit(sdk: str, stops: Sequence[Stop], row: Row, *, token: str = "") -> dict[str, Any]:
     """Let a host on this SDK visit all places at once; return its report."""
     kind, number = sdk.split("-")
-    plan, report = folder / f"{sdk}-{wire}-plan.json", folder / f"{sdk}-{wire}-report.json"
+    peers, folder = row.peers, row.folder
+    plan, report = folder / f"{sdk}-plan.json", folder / f"{sdk}-report.json"
     document = [
         {
             "name": stop.name,
-            "wire": wire,
+            "wire": stop.wire,
             "url": stop.url,
             "token": token,
             "calls": stop.calls(),
@@ -196,7 +206,9 @@ def row(peers: Peers, tmp_path_factory: pytest.TempPathFactory, page: str) -> Ro
 
     async def look() -> dict[str, Any]:
         async with asyncio.TaskGroup() as group:
-            jobs = [group.create_task(speak(one.command, Stop(one.name, "", [one]), one.env)) for one in servers]
+            jobs = [
+                group.create_task(speak(one.command, Stop(one.name, "", [one], "stdio"), one.env)) for one in servers
+            ]
         return {one.name: job.result() for one, job in zip(servers, jobs, strict=True)}
 
     direct = asyncio.run(look())
@@ -205,56 +217,60 @@ def row(peers: Peers, tmp_path_factory: pytest.TempPathFactory, page: str) -> Ro
     return Row(peers, folder, servers, direct)
 
 
-async def bridged(row: Row, stops: Sequence[Stop], wire: str, program: str) -> dict[str, Any]:
-    """Start one bridge (ours, or mcp-remote) for each place, all at once; return what was seen through them."""
+async def visited(kind: str, stops: Callable[[str], list[Stop]], row: Row, *, token: str = "") -> None:
+    """Let every SDK of this row of `SDKS` visit the places of its wire, and see what it found."""
+    for sdk, wire in SDKS[kind]:
+        there = stops(wire)
+        check(await visit(sdk, there, row, token=token), row.direct, there)
+
+
+async def bridged(row: Row, stops: Sequence[Stop], program: str) -> None:
+    """Start one bridge (ours, or mcp-remote) for each place, all at once, and see what comes through them."""
     report: dict[str, Any] = {}
 
     async def one_bridge(stop: Stop) -> None:
-        home = row.folder / program / wire / stop.name
+        home = row.folder / program / stop.name
         home.mkdir(parents=True, exist_ok=True)
         variables = {"HOME": str(home), "MCP_REMOTE_CONFIG_DIR": str(home / "auth"), **_names_are_loopback()}
-        theirs = [row.peers.node, row.peers.mcp_remote, stop.url, "--transport", f"{wire}-only"]
-        command = bridge(stop.url, wire) if program == "ours" else theirs
+        theirs = [row.peers.node, row.peers.mcp_remote, stop.url, "--transport", f"{stop.wire}-only"]
+        command = bridge(stop.url, stop.wire) if program == "ours" else theirs
         command.append("--allow-http")
         report[stop.name] = await speak(command, stop, variables)
 
-    async with AsyncExitStack() as stack:
-        group = await stack.enter_async_context(asyncio.TaskGroup())
+    async with asyncio.TaskGroup() as group:
         for stop in stops:
             group.create_task(one_bridge(stop))
-    return report
+    check(report, row.direct, stops)
 
 
 @pytest.mark.parametrize("form", FORMS)
 async def test_sdks_reach_all_ten_by_path_whatever_the_form_of_the_file(form: str, row: Row) -> None:
     token = TOKEN if form == "proxy" else ""
     async with hosted(row.file(form)) as url:
-        for sdk, wire in SDKS[form]:
-            stops = pathed(url, wire, row.servers)
-            check(await visit(sdk, wire, stops, row.peers, row.folder, token=token), row.direct, stops)
+        await visited(form, lambda wire: pathed(url, [wire], row.servers), row, token=token)
+
+
+async def test_sdks_reach_all_ten_where_they_are_remote_themselves(row: Row) -> None:
+    far = row.folder / "remote.json"
+    async with hosted(row.file("proxy")) as there:
+        write_remote_config(there, row.servers, far)
+        async with hosted(far) as url:
+            await visited("remote", lambda wire: pathed(url, [wire], row.servers), row)
 
 
 async def test_sdks_reach_all_ten_by_host_name(row: Row) -> None:
     async with hosted(row.file("claude"), "--domain", "localhost") as url:
-        for sdk, wire in SDKS["names"]:
-            stops = named(url, wire, row.servers)
-            check(await visit(sdk, wire, stops, row.peers, row.folder), row.direct, stops)
+        await visited("names", lambda wire: named(url, [wire], row.servers), row)
 
 
 async def test_sdks_see_all_ten_as_one(row: Row) -> None:
     async with hosted(row.file("vscode"), "--aggregate") as url:
-        for sdk, wire in SDKS["merged"]:
-            stops = merged(url, wire, row.servers)
-            check(await visit(sdk, wire, stops, row.peers, row.folder), row.direct, stops)
+        await visited("merged", lambda wire: merged(url, [wire], row.servers), row)
 
 
-@pytest.mark.parametrize(("program", "wire"), [("ours", "http"), ("ours", "ws"), ("mcp-remote", "http")])
-async def test_bridges_reach_all_ten_by_path_some_by_host_name_and_all_as_one(
-    program: str, wire: str, row: Row
-) -> None:
+@pytest.mark.parametrize("program", list(BRIDGES))
+async def test_bridges_reach_all_ten_by_path_some_by_host_name_and_all_as_one(program: str, row: Row) -> None:
+    wires = BRIDGES[program]
     async with hosted(row.file("claude"), "--domain", "localhost", "--aggregate") as url:
-        stops = [*pathed(url, wire, row.servers), *named(url, wire, row.servers[:FEW]), *merged(url, wire, row.servers)]
-        if wire == "ws":
-            stops = [stop._replace(url=stop.url.replace("http", "ws", 1)) for stop in stops]
-        for some in (stops[: len(row.servers)], stops[len(row.servers) :]):
-            check(await bridged(row, some, wire, program), row.direct, some)
+        await bridged(row, pathed(url, wires, row.servers), program)
+        await bridged(row, [*named(url, wires, row.servers[:FEW]), *merged(url, wires, row.servers)], program)

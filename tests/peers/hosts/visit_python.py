@@ -27,6 +27,10 @@ def transport(stop: dict[str, Any]) -> Any:
     headers = {"Authorization": f"Bearer {stop['token']}"} if stop["token"] else {}
     if stop["wire"] == "sse":
         return sse_client(stop["url"], headers=headers)
+    if stop["wire"] == "ws":
+        from mcp.client.websocket import websocket_client  # 1.x with the extra [ws] alone; it sends no headers
+
+        return websocket_client(stop["url"])
     if IS_V1:
         from mcp.client.streamable_http import streamablehttp_client
 

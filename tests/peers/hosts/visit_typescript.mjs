@@ -12,8 +12,14 @@ const load = createRequire(join(process.env.PEERS_DIR, "package.json"));
 const isV1 = process.env.HOST_SDK !== "2";
 const root = "@modelcontextprotocol/sdk/client";
 const sdk = isV1
-  ? { ...load(`${root}/index.js`), ...load(`${root}/streamableHttp.js`), ...load(`${root}/sse.js`) }
+  ? {
+      ...load(`${root}/index.js`),
+      ...load(`${root}/streamableHttp.js`),
+      ...load(`${root}/sse.js`),
+      ...load(`${root}/websocket.js`),
+    }
   : load("@modelcontextprotocol/client");
+globalThis.WebSocket ??= load("ws"); // Node 20 has none of its own
 
 const PATIENCE = 40_000;
 
@@ -21,7 +27,8 @@ function transport(stop) {
   const url = new URL(stop.url);
   const options = stop.token ? { requestInit: { headers: { Authorization: `Bearer ${stop.token}` } } } : {};
   if (stop.wire === "http") return new sdk.StreamableHTTPClientTransport(url, options);
-  return new sdk.SSEClientTransport(url, options);
+  if (stop.wire === "sse") return new sdk.SSEClientTransport(url, options);
+  return new sdk.WebSocketClientTransport(url); // 1.x alone; it sends no headers
 }
 
 async function visit(stop) {

@@ -69,11 +69,15 @@ def test_the_unit_runs_the_whole_file_with_what_the_server_is_to_be_told(
     assert "the-secret" not in text
 
 
-def test_the_file_and_the_domain_may_come_from_variables_and_are_written_down(
+def test_what_variables_say_here_is_written_down_as_a_service_does_not_see_them(
     config: str, said: pytest.CaptureFixture[str]
 ) -> None:
-    assert deploy("systemd", CONFIG_PATH=config, DOMAIN="example.com", PORT="9") == 0
-    assert lines(said.readouterr().out, "ExecStart")[0].endswith(f"--config {config} --domain example.com")
+    environ = {"MCP_REMOTE_SERVER_AGGREGATE": "1", "MCP_REMOTE_SERVER_STATELESS": "no"}
+    assert deploy("systemd", CONFIG_PATH=config, DOMAIN="example.com", PORT="9", **environ) == 0
+    told = lines(said.readouterr().out, "ExecStart")[0]
+    assert told.endswith(f"--config {config} --port 9 --domain example.com --aggregate")
+    assert deploy("nginx", CONFIG_PATH=config, DOMAIN="example.com", PORT="9") == 0
+    assert "proxy_pass http://127.0.0.1:9;" in said.readouterr().out
 
 
 def test_the_template_reads_port_and_command_of_its_instance(said: pytest.CaptureFixture[str]) -> None:
@@ -98,6 +102,29 @@ def test_a_low_port_needs_one_capability_and_root_needs_none(config: str, said: 
     text, notes = said.readouterr()
     assert lines(text, "CapabilityBoundingSet") == []
     assert "as root" in notes
+
+
+def test_a_low_port_may_be_that_of_the_file(tmp_path: Path, said: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "c.json"
+    path.write_text(json.dumps({"mcpProxy": {"addr": ":443"}, "mcpServers": SERVERS}))
+    deploy("systemd", "--config", str(path))
+    assert lines(said.readouterr().out, "AmbientCapabilities") == ["CAP_NET_BIND_SERVICE"]
+    deploy("systemd", "--config", str(path), "--port", "8080")
+    assert lines(said.readouterr().out, "AmbientCapabilities") == []
+
+
+def test_a_folder_for_logs_is_made_before_the_start_and_is_seen(
+    config: str, tmp_path: Path, said: pytest.CaptureFixture[str]
+) -> None:
+    words = ["systemd", "--config", config, "--program", "/opt/x", "--out", str(tmp_path)]
+    for folder in ("/srv/the logs", "/home/me/logs"):
+        deploy(*words, "--log-dir", folder, "--log-file", "/var/log/mcp-remote-server/all.log")
+        steps = said.readouterr().err
+        assert "install -d -o mcp-remote -m 750 '/srv/the logs'" in steps or "750 /home/me/logs" in steps
+        assert "750 /var/log/mcp-remote-server" not in steps  # systemd makes that one
+    text = (tmp_path / "mcp-remote-server.service").read_text()
+    assert lines(text, "ReadWritePaths") == ['"/home/me/logs"']
+    assert lines(text, "ProtectHome") == ["read-only"]
 
 
 def test_homes_are_hidden_unless_the_file_names_one(tmp_path: Path, said: pytest.CaptureFixture[str]) -> None:
@@ -185,13 +212,16 @@ def test_the_names_for_dns_and_certificates_are_those_of_the_blocks(
         (["nginx", "--domain", "example.com", "--dns", "here"], "no IP address"),
         (["nginx", "--domian", "example.com"], "--domain"),
         (["systemd", "--template"], "Keep one"),
+        (["systemd", "--template", "--port", "9"], "--port is too much"),
+        (["systemd", "--template", "--aggregate"], "--aggregate is for a file of many"),
         (["systemd", "--shell", "x"], "unknown flag --shell"),
         (["sysemd"], "systemd"),
     ],
 )
 def test_what_cannot_be_is_said(config: str, words: list[str], sentence: str) -> None:
+    more = [] if len(words) > 2 and words[1] == "--template" else ["--config", config]
     with pytest.raises(ConfigError, match=sentence):
-        deploy(words[0], "--config", config, *words[1:])
+        deploy(*words, *more)
 
 
 def test_without_a_file_there_is_nothing_to_deploy() -> None:
