@@ -77,6 +77,8 @@ class ServerSpec(NamedTuple):
     """Bytes of one line of the child's stdout."""
     member: str | None = None
     """The name that a configuration file gives it; what it prints then goes to a logger of its own."""
+    secrets: tuple[str, ...] = ()
+    """Further values that are masked wherever we show its output."""
 
     @property
     def name(self) -> str:
@@ -167,7 +169,7 @@ class Child:
         self._stdin = stdin
         self._stdout = _Output(stdout, pipes.exited)
         self._stderr = _Output(stderr, pipes.exited)
-        self._redactor = printout.knows(value for _, value in spec.env)
+        self._redactor = printout.knows((*(value for _, value in spec.env), *spec.secrets))
         self._last_lines: deque[bytes] = deque(maxlen=printout.KEPT_LINES)
         self._budget = printout.LogBudget()
         self._writing = asyncio.Lock()
@@ -338,7 +340,9 @@ class Child:
 
     def _log(self, level: int, stream: str, raw: bytes) -> None:
         """Log one line of the child's output, unless it floods the log. What is not logged costs next to nothing."""
-        if self._logger.isEnabledFor(level) and self._budget.spend(asyncio.get_running_loop().time()):
+        if not self._spec.logs_output or not self._logger.isEnabledFor(level):
+            return
+        if self._budget.spend(asyncio.get_running_loop().time()):
             self._say_what_was_left_out()
             self._logger.log(level, "%s %s: %s", self._spec.name, stream, self._shown(raw))
 

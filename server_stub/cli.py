@@ -36,6 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if arguments and arguments[0] in COMMANDS:
             return _command(arguments)
+        arguments = ["--help"] if arguments == ["help"] else arguments
+        if arguments and not arguments[0].startswith("-"):
+            _refuse_a_wrong_word(arguments)
         configured = _configured(arguments)
         if configured is None:
             return 0
@@ -64,6 +67,14 @@ def _command(arguments: list[str]) -> int:
     except ModuleNotFoundError as error:
         raise ConfigError(f"{error.name} is not installed. {INSTALL_SERVER}") from None
     return code
+
+
+def _refuse_a_wrong_word(arguments: list[str]) -> None:
+    from server_stub.commands.first_word import mistake
+
+    sentence = mistake(arguments)
+    if sentence is not None:
+        raise ConfigError(sentence)
 
 
 def _serve(configured: settings.ServeSettings) -> int:
@@ -282,9 +293,10 @@ def _parser() -> Parser:
     return Parser(
         option_table.OPTIONS,
         prog=PROGRAM,
-        usage=f"{PROGRAM} --stdio [options] -- CMD ARGS...\n       {PROGRAM} --handler MODULE:NAME [options]\n"
-        f"       {PROGRAM} --demo [options]",
-        description="Serves an MCP server over Streamable HTTP (/mcp), HTTP+SSE (/sse) and WebSocket (/ws).",
+        usage=f"{PROGRAM} --stdio [options] -- CMD ARGS...\n       {PROGRAM} --config FILE [options]\n"
+        f"       {PROGRAM} --handler MODULE:NAME [options]\n       {PROGRAM} --demo [options]\n"
+        f"       {PROGRAM} COMMAND ...\n\ncommands (each has its --help):\n  {', '.join(COMMANDS)}",
+        description="Serves MCP servers over Streamable HTTP (/mcp), HTTP+SSE (/sse) and WebSocket (/ws).",
         epilog="Environment: PORT, CORS_ORIGINS (comma-separated), and MCP_REMOTE_SERVER_<FLAG> for most flags; "
         "a flag wins over a variable. Exit codes: 0 stopped in order, 2 the configuration cannot work.",
     )

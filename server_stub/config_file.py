@@ -86,6 +86,7 @@ def examine(path: str, environ: Mapping[str, str], text: str | None = None) -> E
         digest=bundle.digest.hexdigest(),
         sources=tuple(bundle.sources),
         secrets=tuple(notes.secrets),
+        token_variables=tuple(notes.token_variables),
     )
     return Examined(roster, layout, tuple(notes.wanted))
 

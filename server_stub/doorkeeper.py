@@ -38,6 +38,15 @@ class Doorkeeper:
         """Whether a principal that somebody else has verified is one whom we would let in."""
         return principal is not None and any(verifier.knows(principal) for verifier in self._verifiers)
 
+    def turns_away(self, principal: str | None, before: Doorkeeper) -> bool:
+        """Whether somebody whom another doorkeeper has let in before would not be let in by us.
+
+        Whose tokens come from an issuer is not known to us; these end with their time.
+        """
+        if not self.is_on:
+            return False
+        return not self.knows(principal) and (principal is None or before.knows(principal))
+
 
 def doorkeeper_of(auth: Auth) -> Doorkeeper:
     """Return the doorkeeper of these settings. Raises `ConfigError` for a key that cannot be used."""

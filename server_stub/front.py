@@ -23,7 +23,7 @@ from server_stub.doorkeeper import Doorkeeper
 from server_stub.endpoints.ops import Ops
 from server_stub.endpoints.replies import json_reply, rejected
 from server_stub.endpoints.wires import Table
-from server_stub.guards import local_address, request_key
+from server_stub.guards import host_of, local_address, request_key
 from server_stub.guards.site import Site
 
 _ADDRESS = request_key("address")
@@ -86,7 +86,7 @@ class Front:
         directory = self._directory
         sockname = request.transport.get_extra_info("sockname") if request.transport is not None else None
         port = sockname[1] if isinstance(sockname, tuple) else None
-        found = self._address(request.headers.get("Host"), request.rel_url.raw_path, port)
+        found = self._address(host_of(request), request.rel_url.raw_path, port)
         request[_ADDRESS] = found
         if found.place in (Place.PROBE, Place.OPERATOR):
             return Site(directory.doors, directory.doorkeeper, any_host=True, asks=False)
@@ -155,7 +155,7 @@ class Front:
     def _nothing(self, request: web.Request) -> web.StreamResponse:
         """Return the 404. Which servers there are is told to those who may use them, and not to foreign pages."""
         directory = self._directory
-        local, host = local_address(request), request.headers.get("Host")
+        local, host = local_address(request), host_of(request)
         is_named = host_allowed(host, local, directory.doors) or is_of_domain(host, directory.naming)
         is_ours = is_named and origin_allowed(request.headers.get("Origin"), local, directory.doors)
         credential = credential_of(request.headers.get("Authorization"), request.headers.get("X-API-Key"))

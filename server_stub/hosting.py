@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from mcp_remote_py.core.errors import ConfigError
 from mcp_remote_py.core.http.origins import is_loopback
@@ -39,8 +39,6 @@ logger = logging.getLogger(__name__)
 
 Messages = Callable[[Any], str]
 _PORTS = 65536
-Learn = Callable[[str], None]
-"""Told every secret that a remote member gives us, for the redactor."""
 _SHARED_GRACE = 4.0
 """Children that sessions share are stopped after the sessions: together they must keep to what a stop may take."""
 
@@ -54,6 +52,15 @@ _HEAD: dict[str, Callable[[Front], object]] = {
 """What of a file's head is only read at the start."""
 
 
+class Secrecy(NamedTuple):
+    """What nobody is told."""
+
+    learn: Callable[[str], None]
+    """Takes every secret that a remote member gives us, for the redactor."""
+    roster: Callable[[], Roster]
+    """The configuration that is in force, whose secrets no output of a child may show."""
+
+
 class HostedMember:
     """One member while it is hosted. See `fleet.Hosted` and `front.Desk`, which it is both."""
 
@@ -64,7 +71,7 @@ class HostedMember:
         doors: Doors,
         keeper: Doorkeeper,
         messages: Messages,
-        learn: Learn,
+        secrecy: Secrecy,
     ) -> None:
         self.member = member
         tokens = member.manners.tokens
@@ -75,7 +82,7 @@ class HostedMember:
         self._why_not = member.invalid if member.enabled else "it is disabled in the configuration"
         self._supervised = Supervised(
             member.name,
-            lambda: _link(member, settings, learn),
+            lambda: _link(member, settings, secrecy),
             member.manners,
             invalid=self._why_not,
             remote=not isinstance(member.what, Command),
@@ -145,9 +152,9 @@ class HostedMember:
 class Hosted:
     """All members. An async context manager: leaving it stops them, side by side. See `front.Directory`."""
 
-    def __init__(self, settings: ServeSettings, hosting: Hosting, roster: Roster, learn: Learn) -> None:
+    def __init__(self, settings: ServeSettings, hosting: Hosting, roster: Roster, learn: Callable[[str], None]) -> None:
         self.roster = roster
-        self._learn = learn
+        self._secrecy = Secrecy(learn, lambda: self.roster)
         self._begun = roster.front
         self.warnings: tuple[str, ...] = ()
         """What is wrong with the file as it is now, while the one before is in force."""
@@ -224,8 +231,8 @@ class Hosted:
             hosted.revive()
         gone = {name: self._members.pop(name) for name in (*change.stop, *(member.name for member in change.restart))}
         self.roster, self.warnings = roster, ()
-        self.doorkeeper.follow(doorkeeper_of(_auth(self._settings, self._hosting, roster)))
         kept = dict(self._members)
+        self._let_in_by(doorkeeper_of(_auth(self._settings, self._hosting, roster)))
         self._members.clear()
         for member in roster.members:  # in the order of the file
             if member.name in kept:
@@ -244,6 +251,18 @@ class Hosted:
             len(change.start), len(change.stop), len(change.restart), len(change.keep),
         )  # fmt: skip
 
+    def _let_in_by(self, fresh: Doorkeeper) -> None:
+        """The front's tokens are these from now on: streams and sockets that are open would never be asked again."""
+        before = Doorkeeper(())
+        before.follow(self.doorkeeper)
+        self.doorkeeper.follow(fresh)
+        desks: list[HostedMember | _Merged] = [*self._members.values()]
+        if self.merged is not None:
+            desks.append(self.merged)
+        gone = sum(desk.expel(self.doorkeeper, lambda principal: fresh.turns_away(principal, before)) for desk in desks)
+        if gone:
+            logger.info("%d sessions were ended: their tokens are not valid any more", gone)
+
     def _note_names(self, names: list[str] | None = None) -> None:
         names = [member.name for member in self.roster.members] if names is None else names
         first = self._hosting.port_per_server
@@ -260,7 +279,7 @@ class Hosted:
             hosted.doors = hosted.doors._replace(hosts=self.doors.hosts)
 
     def _start(self, member: Member) -> None:
-        hosted = HostedMember(member, self._settings, self.doors, self.doorkeeper, self._messages, self._learn)
+        hosted = HostedMember(member, self._settings, self.doors, self.doorkeeper, self._messages, self._secrecy)
         self._members[member.name] = hosted
         self._keep(self._group.create_task(self._live(hosted)))
 
@@ -332,8 +351,8 @@ class _Merged:
     def vitals(self) -> Vitals:
         return Vitals(State.READY)
 
-    def expel(self, is_gone: Callable[[str | None], bool]) -> int:
-        return self._gateway.expel(is_gone)
+    def expel(self, keeper: Doorkeeper, is_gone: Callable[[str | None], bool]) -> int:
+        return self._gateway.expel(is_gone) if self.doorkeeper is keeper else 0
 
     async def live(self) -> None:
         try:
@@ -378,7 +397,7 @@ def check_roster(settings: ServeSettings, hosting: Hosting, roster: Roster) -> N
         )
 
 
-def _link(member: Member, settings: ServeSettings, learn: Learn) -> Link:
+def _link(member: Member, settings: ServeSettings, secrecy: Secrecy) -> Link:
     what = member.what
     if isinstance(what, Command):
         hidden = settings.hosting.hidden_variables if settings.hosting is not None else ()
@@ -388,11 +407,12 @@ def _link(member: Member, settings: ServeSettings, learn: Learn) -> Link:
             env=what.env,
             cwd=what.cwd,
             pass_environment=what.pass_environment,
-            hidden_variables=frozenset(hidden),
+            hidden_variables=frozenset((*hidden, *secrecy.roster().token_variables)),
             message_limit=settings.limits.body,
             member=member.name,
+            secrets=secrecy.roster().secrets,
         )
         return ProcessLink(spec)
     from server_stub.backends.remote import remote_link
 
-    return remote_link(what, learn=learn, name=member.name)
+    return remote_link(what, learn=secrecy.learn, name=member.name)

@@ -84,9 +84,12 @@ class RunningServer:
         """Ask for the tools of a member, which starts it if need be."""
         return self._get(f"/listtools/{quote(name, safe='')}", initialize + _STARTS)
 
-    def members(self) -> dict[str, str]:
-        """Return the state of each member by its name; nothing where it does not say."""
-        rows = self._get("/health/servers", _ANSWER).document.get("servers")
+    def members(self) -> dict[str, str] | None:
+        """Return the state of each member by its name; nothing where it does not say, None where that wants a token."""
+        reply = self._get("/health/servers", _ANSWER)
+        if reply.status in (401, 403):
+            return None
+        rows = reply.document.get("servers")
         if not isinstance(rows, dict):
             return {}
         return {str(name): printable(str(row.get("state")), 40) for name, row in rows.items() if isinstance(row, dict)}

@@ -36,12 +36,17 @@ class Trial(NamedTuple):
     listing: float
 
 
-async def try_member(member: Member, environ: Mapping[str, str], timeout: float, redactor: Redactor) -> Trial:
-    """Start the member, list its tools, end it. `timeout`: seconds for each answer. Raises a `Fault`."""
+async def try_member(
+    member: Member, environ: Mapping[str, str], timeout: float, redactor: Redactor, hidden: tuple[str, ...] = ()
+) -> Trial:
+    """Start the member, list its tools, end it. Raises a `Fault`.
+
+    `timeout`: seconds for each answer; `hidden`: variables that hold tokens of ours.
+    """
     if isinstance(member.what, Remote):
         link: Link | _Pipe = remote_link(member.what, learn=redactor.add, name=member.name, environ=environ)
     else:
-        link = _Pipe(_spec(member.what))
+        link = _Pipe(_spec(member.what, hidden))
     conversation = _Conversation(link, timeout)
     with reaper.watching():
         try:
@@ -57,13 +62,14 @@ def _with_last_lines(fault: TimedOut, link: object) -> TimedOut:
     return TimedOut(str(fault), hint=last or "It may need longer: --timeout 2m.")
 
 
-def _spec(command: Command) -> ServerSpec:
+def _spec(command: Command, hidden: tuple[str, ...]) -> ServerSpec:
     return ServerSpec(
         command=command.words,
         shell=command.shell,
         env=command.env,
         cwd=command.cwd,
         pass_environment=command.pass_environment,
+        hidden_variables=frozenset(hidden),
     )
 
 

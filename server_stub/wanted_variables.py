@@ -10,7 +10,7 @@ from mcp_remote_py.core.secret_places import is_secret_name
 from server_stub import config_file
 from server_stub.core import relaxed_json
 from server_stub.core.config_layout import input_ids
-from server_stub.core.expansion import expand
+from server_stub.core.expansion import expand, spellings
 from server_stub.core.relaxed_json import Node, Object
 
 
@@ -55,7 +55,7 @@ def missing(text: str, path: str, environ: Mapping[str, str]) -> list[Wanted]:
         known = {**environ, **shared}
         for file in own_files(one.member, named.get(one.member or "")):
             known |= variables_in(os.path.join(folder, os.path.expanduser(file)))
-        if one.name not in known:
+        if not any(spelled in known for spelled in spellings(one.name)):
             open_ones.append(one)
     return open_ones
 

@@ -299,8 +299,8 @@ class Place:
         except Fault as fault:
             if item.private is not None:
                 self._perform(self._sharing.not_sent(item.private, fault))
-            if isinstance(fault, SessionLost):
-                link.end(fault)  # over HTTP, that is how a server ends
+            if isinstance(fault, SessionLost) or item.message.method == "initialize":
+                link.end(fault)  # over HTTP, that is how a server ends, or is not there to begin with
 
     async def _watch_idleness(self) -> None:
         if self._idle is None or self._kept:

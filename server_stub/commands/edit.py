@@ -192,7 +192,7 @@ def _perform(task: _Task) -> int:
     for file in beside:
         tell(f"{file}: gets {', '.join(secrets)} (mode 0600).")
     if change.missing:
-        tell(f"Not set yet: {', '.join(change.missing)}. `mcp-remote-server setup-env` asks for what is missing.")
+        tell(f"Not set yet: {', '.join(change.missing)}. `mcp-remote-server setup-env --config FILE` asks for them.")
     if task.command == "add" and task.words.values["test"] and not _passes_trial(task, change):
         return 1
     if task.words.values["dry_run"]:

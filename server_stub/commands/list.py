@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 from mcp_remote_py.core import options
 from mcp_remote_py.core.redact import Redactor
 from server_stub import config_file
 from server_stub.commands import words as shared
-from server_stub.commands.words import Command, row, show
+from server_stub.commands.words import Command, row, show, tell
 from server_stub.core import json_text
+from server_stub.core.addressing import RESERVED, SERVERS
 from server_stub.core.masking import masked_line, masked_url, masked_words
 from server_stub.core.roster import Member, Remote, Roster
 from server_stub.running_server import RunningServer, address
@@ -53,7 +55,9 @@ def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     # a server of another file may have members of the same names
     ours = state is not None and (state.config == roster.digest or words.values["server"] is not None)
     states = server.members() if ours else {}
-    rows = _rows(roster, server.url, states)
+    if states is None:
+        tell(f"{server.url}: says how they fare to its operators only: --admin-token-env VAR.")
+    rows = _rows(roster, server.url, states or {})
     show(json_text.pretty(rows) if words.values["format"] == "json" else _table(rows))
     return 0
 
@@ -71,11 +75,16 @@ def _rows(roster: Roster, url: str, states: Mapping[str, str]) -> list[dict[str,
             "share": member.manners.share,
             "start": member.manners.start,
             "enabled": member.enabled,
-            "url": f"{base}/{member.name}/mcp",
+            "url": f"{base}{_path(member.name)}/mcp",
             **({"invalid": redactor.scrub(member.invalid)} if member.invalid else {}),
         }
         for member in roster.members
     ]
+
+
+def _path(name: str) -> str:
+    path = f"/{quote(name, safe='')}"
+    return f"/{SERVERS}{path}" if name in RESERVED else path
 
 
 def _state(member: Member, states: Mapping[str, str]) -> str | None:

@@ -60,7 +60,7 @@ def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         return 0
     if words.values["non_interactive"]:
         show("".join(f"{one.name}\n" for one in _once(open_ones, per_server=False)))
-        tell(f"{path}: {len(open_ones)} variables are not set.")
+        tell(f"{path}: {len(open_ones)} {'variable is' if len(open_ones) == 1 else 'variables are'} not set.")
         return 1
     return _ask_and_write(path, text, open_ones, words)
 

@@ -74,7 +74,7 @@ def try_and_tell(
     for secret in roster.secrets:
         redactor.add(secret)
     try:
-        trial = asyncio.run(try_member(member, environ, timeout, redactor))
+        trial = asyncio.run(try_member(member, environ, timeout, redactor, roster.token_variables))
     except Fault as fault:
         text, hint = redactor.scrub(str(fault)), redactor.scrub(fault.hint)
         if as_json:

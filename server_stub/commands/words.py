@@ -72,9 +72,11 @@ def read(command: Command, arguments: Sequence[str], environ: Mapping[str, str])
     parsed, unknown = parser.parse_known_args(words)
     if parser.answered(parsed):
         return None
-    for word in unknown:
+    for at, word in enumerate(unknown):
         if word.startswith("-") and word != "-":
-            raise ConfigError(f"{command.name}: {parser.unknown(word.partition('=')[0])}")
+            runs = at > 1 and behind is None and " -- " in command.usage  # `add NAME npx -y ...`
+            hint = " If it belongs to the command: that stands behind `--`." if runs else ""
+            raise ConfigError(f"{command.name}: {parser.unknown(word.partition('=')[0])}{hint}")
     given: Given = parsed.given or {}
     return Words(options.resolve(command.table, given, environ).values, tuple(unknown), behind)
 
@@ -82,8 +84,9 @@ def read(command: Command, arguments: Sequence[str], environ: Mapping[str, str])
 def one_name(command: Command, words: Words) -> str:
     """Return the one word that the command takes. Raises `ConfigError`."""
     if len(words.plain) != 1:
-        what = "A name is missing" if not words.plain else f"{words.plain[1]!r} was not expected here"
-        raise ConfigError(f"{command.name}: {what}. Type: {PROGRAM} {command.name} {command.usage}")
+        if not words.plain:
+            raise ConfigError(f"{command.name}: A name is missing. Type: {PROGRAM} {command.name} {command.usage}")
+        raise ConfigError(_unexpected(command, words.plain[1], " A name with blanks in it stands in quotes."))
     return words.plain[0]
 
 
@@ -91,16 +94,22 @@ def no_names(command: Command, words: Words) -> None:
     """Refuse words that mean nothing here. Raises `ConfigError`."""
     if words.plain or words.behind:
         word = (*words.plain, *(words.behind or ()))[0]
-        raise ConfigError(
-            f"{command.name}: {word!r} was not expected here. Type: {PROGRAM} {command.name} {command.usage}"
-        )
+        raise ConfigError(_unexpected(command, word))
+
+
+def _unexpected(command: Command, word: str, hint: str = "") -> str:
+    if word.endswith((".json", ".jsonc", ".json5")):
+        return f"{command.name}: {word!r} was not expected here. Did you mean --config {word}?"
+    return f"{command.name}: {word!r} was not expected here.{hint} Type: {PROGRAM} {command.name} {command.usage}"
 
 
 def config_of(words: Words) -> str:
     """Return which file is meant. Raises `ConfigError`."""
     path: str | None = words.values["config"]
     if not path:
-        raise ConfigError(f"which file? Give --config FILE, or set {VARIABLE}.")
+        is_behind = any(word.partition("=")[0] == "--config" for word in words.behind or ())
+        hint = " What stands behind `--` is the server's own: write --config before it." if is_behind else ""
+        raise ConfigError(f"which file? Give --config FILE, or set {VARIABLE}.{hint}")
     return path
 
 

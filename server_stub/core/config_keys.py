@@ -32,6 +32,8 @@ class Place(NamedTuple):
     keys: tuple[Key, ...]
     ignored: tuple[str, ...] = ()
     """Keys of other programs that say nothing to us: neither wrong nor worth a word."""
+    is_closed: bool = False
+    """Whether any other key is an error: who wrote it meant to keep something out, and it would be let in."""
 
 
 WIRES = {
@@ -165,7 +167,10 @@ TOOL_FILTER = Place(
             "Whether `list` holds the only tools that are offered, or those that are not.",
         ),
         Key("list", kinds.WORDS, "Names of tools; `*` stands for any characters."),
+        Key("allow", kinds.WORDS, "In place of `mode` and `list`: the only tools that are offered."),
+        Key("block", kinds.WORDS, "In place of `mode` and `list`: tools that are not offered."),
     ),
+    is_closed=True,
 )
 CORS = Place(
     "cors",

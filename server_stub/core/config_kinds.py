@@ -11,17 +11,21 @@ from typing import Any, NamedTuple
 
 from mcp_remote_py.core import options
 from mcp_remote_py.core.errors import ConfigError
-from server_stub.core.relaxed_json import Node, Object
+from server_stub.core.relaxed_json import Entry, Node, Object
 
 Schema = dict[str, Any]
 
 
 class Unfit(Exception):
-    """A value that does not fit; `str` says what would. `node` is what is wrong where that is a part of the value."""
+    """A value that does not fit; `str` says what would. `node` is what is wrong where that is a part of the value.
+
+    `others`: what else is wrong with other parts of it.
+    """
 
     def __init__(self, reason: str, node: Node | None = None) -> None:
         super().__init__(reason)
         self.node = node
+        self.others: tuple[Unfit, ...] = ()
 
 
 class Kind(NamedTuple):
@@ -129,35 +133,51 @@ _HEADER = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 
 def _variables(node: Node) -> tuple[tuple[str, str], ...]:
-    entries = _entries(node, 'an object of text: {"NAME": "value"}')
-    for entry in entries:
-        if _VARIABLE.fullmatch(entry.name) is None:
-            raise Unfit(f"{entry.name[:40]!r} is no name of a variable.", entry.node)
-        if not isinstance(entry.node.value, str):
-            raise Unfit(f"{entry.name}: {_unlike(entry.node, 'text')}", entry.node)
-        try:
-            _text(entry.node)
-        except Unfit as error:
-            raise Unfit(f"{entry.name}: {error}", entry.node) from None
-    return tuple({entry.name: str(entry.node.value) for entry in entries}.items())
+    return tuple(_named_texts(node, 'an object of text: {"NAME": "value"}', _variable).items())
+
+
+def _variable(entry: Entry, _found: dict[str, str]) -> str:
+    if _VARIABLE.fullmatch(entry.name) is None:
+        raise Unfit(f"{entry.name[:40]!r} is no name of a variable.", entry.node)
+    try:
+        return _text(entry.node)
+    except Unfit as error:
+        raise Unfit(f"{entry.name}: {error}", entry.node) from None
 
 
 def _headers(node: Node) -> tuple[tuple[str, str], ...]:
-    entries = _entries(node, 'an object of text: {"Authorization": "Bearer ..."}')
-    found: dict[str, tuple[str, str]] = {}
-    for entry in entries:
-        if _HEADER.fullmatch(entry.name) is None:
-            raise Unfit(f"{entry.name[:40]!r} is no name of a header.", entry.node)
+    return tuple(_named_texts(node, 'an object of text: {"Authorization": "Bearer ..."}', _header).items())
+
+
+def _header(entry: Entry, found: dict[str, str]) -> str:
+    if _HEADER.fullmatch(entry.name) is None:
+        raise Unfit(f"{entry.name[:40]!r} is no name of a header.", entry.node)
+    try:
+        value = _clean(entry.node, _text(entry.node), one_line=True).strip()
+    except Unfit as error:
+        raise Unfit(f"{entry.name}: {error}", entry.node) from None
+    if any(entry.name.lower() == other.lower() for other in found):
+        raise Unfit(f"the header {entry.name} stands here twice.", entry.node)
+    if any(ord(character) > 255 for character in value):
+        raise Unfit(f"{entry.name}: a header holds no such characters (Latin-1 at most).", entry.node)
+    return value
+
+
+def _named_texts(node: Node, wanted: str, read: Callable[[Entry, dict[str, str]], str]) -> dict[str, str]:
+    """Return the texts of an object by name. What is null is as if it were not there."""
+    found: dict[str, str] = {}
+    wrong: list[Unfit] = []
+    for entry in _entries(node, wanted):
+        if entry.node.value is None:
+            continue
         try:
-            value = _clean(entry.node, _text(entry.node), one_line=True).strip()
+            found[entry.name] = read(entry, found)
         except Unfit as error:
-            raise Unfit(f"{entry.name}: {error}", entry.node) from None
-        if entry.name.lower() in found:
-            raise Unfit(f"the header {entry.name} stands here twice.", entry.node)
-        if any(ord(character) > 255 for character in value):
-            raise Unfit(f"{entry.name}: a header holds no such characters (Latin-1 at most).", entry.node)
-        found[entry.name.lower()] = (entry.name, value)
-    return tuple(found.values())
+            wrong.append(error)
+    if wrong:
+        wrong[0].others = tuple(wrong[1:])
+        raise wrong[0]
+    return found
 
 
 def _by(parse: Callable[[str, str], Any], wanted: str) -> Callable[[Node], Any]:

@@ -134,7 +134,7 @@ def _command(keys: Keys, options: Keys, own: Mapping[str, str], judge: _Judge) -
     if "headers" in keys:
         judge.error("a command has no headers: those are for a url.", keys["headers"])
     notes = judge.reader.notes
-    env = dict(own)
+    env = {name: value for name, value in own.items() if name not in notes.token_variables}
     env |= dict(keys["env"].value) if "env" in keys else {}
     for variable, value in env.items():
         notes.keep_secret(variable, value)
@@ -267,11 +267,20 @@ def read_filter(given: Given, reader: Reader) -> tuple[tuple[str, ...] | None, t
     keys = reader.read(given.value, PLACES["toolFilter"], given.path)
     mode = keys["mode"].value if "mode" in keys else None
     names = keys["list"].value if "list" in keys else ()
-    if mode is None and names:
-        reader.notes.error(given.entry.line, given.path, 'mode is missing: "allow" or "block".', reader.member)
-    if mode == "allow":
-        return names, ()
-    return None, names
+    wrong = ""
+    if {"allow", "block"} & set(keys):
+        wrong = "mode and list say the same as allow and block. Keep either." if {"mode", "list"} & set(keys) else ""
+        allow: tuple[str, ...] | None = keys["allow"].value if "allow" in keys else None
+        block: tuple[str, ...] = keys["block"].value if "block" in keys else ()
+    else:
+        if mode is None and names:
+            wrong = 'mode is missing: "allow" or "block".'
+        elif mode == "allow" and "list" not in keys:
+            wrong = "list is missing: the tools to offer."
+        allow, block = (names, ()) if mode == "allow" else (None, names)
+    if wrong:
+        reader.notes.error(given.entry.line, given.path, wrong, reader.member)
+    return allow, block
 
 
 def read_origins(given: Given | None, reader: Reader) -> tuple[str, ...] | None:

@@ -6,13 +6,14 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from mcp_remote_py.core.redact import MASK
 from mcp_remote_py.core.secret_places import is_secret_name
 from server_stub.core import config_keys, config_kinds
 from server_stub.core.config_keys import Key, Place
 from server_stub.core.config_kinds import Unfit
 from server_stub.core.config_layout import shown
 from server_stub.core.expansion import expand
-from server_stub.core.relaxed_json import Entry, Node, Object
+from server_stub.core.relaxed_json import Entry, Node, Object, plain
 from server_stub.core.roster import Finding, Severity
 
 _INNOCENT = frozenset(
@@ -50,6 +51,8 @@ class Notes:
         self.findings: list[Finding] = []
         self.secrets: dict[str, None] = {}
         self.wanted: dict[str, None] = {}
+        self.token_variables: dict[str, None] = {}
+        """Those of them whose values are tokens of ours."""
 
     def error(self, line: int | None, key: str, text: str, member: str | None = None) -> None:
         """Note that something cannot work."""
@@ -60,6 +63,9 @@ class Notes:
         self._note("warning", line, key, text, member)
 
     def _note(self, severity: Severity, line: int | None, key: str, text: str, member: str | None) -> None:
+        for secret in self.secrets:  # a message may quote what a variable held
+            for spelled in (secret, repr(secret)[1:-1]):
+                text = text.replace(spelled, MASK)
         self.findings.append(Finding(severity, self.file, line, shown(key), shown(text), member))
 
     def keep_secret(self, name: str, value: str) -> None:
@@ -96,8 +102,9 @@ class Reader(NamedTuple):
                 continue
             before = seen.setdefault(key.name, entry)
             if before is not entry:
-                self.notes.error(entry.line, where, twice(before, entry), self.member)
-                continue
+                if before.name == entry.name or plain(before.node) != plain(entry.node):
+                    self.notes.error(entry.line, where, twice(before, entry), self.member)
+                continue  # `type` and `transportType`, for two programs: they say the same
             if entry.node.value is None:
                 continue  # what programs write where there is nothing to write
             given = self._given(key, entry, where)
@@ -107,6 +114,8 @@ class Reader(NamedTuple):
 
     def _given(self, key: Key, entry: Entry, where: str) -> Given | None:
         node: Node | None = entry.node
+        if key.kind is config_kinds.TOKENS:
+            self._note_token_variables(entry.node)
         if key.kind not in (config_kinds.OBJECT, config_kinds.OBJECTS):
             node = self.expanded(entry.node, where)
         if node is None:
@@ -114,9 +123,16 @@ class Reader(NamedTuple):
         try:
             return Given(key.kind.read(node), entry, where)
         except Unfit as error:
-            line = error.node.line if error.node is not None else entry.line
-            self.notes.error(line, where, str(error), self.member)
+            told = _as_written(key, entry.node) or error
+            for wrong in (told, *told.others):
+                line = wrong.node.line if wrong.node is not None else entry.line
+                self.notes.error(line, where, str(wrong), self.member)
             return None
+
+    def _note_token_variables(self, node: Node) -> None:
+        for item in node.value if isinstance(node.value, list) else ():
+            if isinstance(item.value, str):
+                self.notes.token_variables.update(dict.fromkeys(expand(item.value, {}).wanted))
 
     def _unknown(self, entry: Entry, place: Place, where: str) -> None:
         if entry.name in place.ignored or config_keys.is_remark(entry.name):
@@ -124,6 +140,9 @@ class Reader(NamedTuple):
         near = config_keys.nearest(entry.name, place)
         if near is not None:
             self.notes.error(entry.line, where, f"there is no such key. Did you mean {near}?", self.member)
+        elif place.is_closed:
+            keys = ", ".join(key.name for key in place.keys)
+            self.notes.error(entry.line, where, f"there is no such key: there are {keys}.", self.member)
         else:
             self.notes.warning(entry.line, where, "this key is not known here, and does nothing.", self.member)
 
@@ -154,7 +173,16 @@ class Reader(NamedTuple):
         return None if result.missing else node._replace(value=result.text)
 
 
-SET_IT = "`mcp-remote-server setup-env` asks for it; `${NAME:-text}` gives a default."
+def _as_written(key: Key, node: Node) -> Unfit | None:
+    """Return what is wrong with a value as it stands in the file: what its variables hold is nobody's business."""
+    try:
+        key.kind.read(node)
+    except Unfit as error:
+        return error
+    return None
+
+
+SET_IT = "`mcp-remote-server setup-env --config FILE` asks for it; `${NAME:-text}` gives a default."
 
 
 def twice(before: Entry, entry: Entry) -> str:

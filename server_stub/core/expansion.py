@@ -2,7 +2,7 @@
 
     ${VAR}, ${env:VAR}                the variable
     ${VAR:-text}, ${env:VAR:-text}    the text (which is expanded, too) where the variable is not set, or is empty
-    ${input:ID}                       an input of VS Code: the variable of that name
+    ${input:ID}                       an input of VS Code: the variable of that name; `my-key` may be MY_KEY, too
     $${                               the two characters ${
 
 All else stays as it is: `$VAR` is for a shell to expand. What a variable holds is not expanded again.
@@ -87,13 +87,20 @@ def _one(inside: str, variables: Mapping[str, str], depth: int) -> Expanded:
     if form is None or depth > _DEEPEST:
         return _wrong("what stands between ${ and } is no variable.")  # not what: it may be half of a password
     name, default = form[1] or form[2], form[3]
-    value = variables.get(name)
+    known = next((spelled for spelled in spellings(name) if spelled in variables), None)
+    value = None if known is None else variables[known]
     if default is not None and not value:
         otherwise = expand(default, variables, depth + 1)
         return otherwise._replace(wanted=(name, *otherwise.wanted))
-    if value is None:
+    if known is None or value is None:
         return Expanded("", (), (_missing(name, is_input=form[2] is not None),), (name,))
-    return Expanded(value, ((name, value),), (), (name,))
+    return Expanded(value, ((known, value),), (), (name,))
+
+
+def spellings(name: str) -> tuple[str, ...]:
+    """Return the variables that a name may mean. Ids of inputs may hold what no shell can set: `my-key`."""
+    plain = re.sub(r"\W", "_", name, flags=re.ASCII)
+    return (name,) if plain == name else (name, plain.upper(), plain)
 
 
 def _wrong(reason: str) -> Expanded:
@@ -105,7 +112,9 @@ _OF_EDITORS = frozenset({"workspaceFolder", "workspaceRoot", "userHome", "worksp
 
 def _missing(name: str, *, is_input: bool) -> Missing:
     if is_input:
-        return Missing(name, f"the input {name} is not known. Its value is read from a variable {name}.", is_input=True)
+        read_from = " or ".join(spellings(name)[:2])
+        text = f"the input {name} is not known. Its value is read from a variable {read_from}."
+        return Missing(name, text, is_input=True)
     if name in _OF_EDITORS:
         return Missing(name, f"${{{name}}} is known to an editor only. Write the folder itself.")
     return Missing(name, f"the variable {name} is not set.")

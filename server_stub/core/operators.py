@@ -55,6 +55,8 @@ class Asking(NamedTuple):
     local: str | None
     """The address at our end."""
     headers: tuple[tuple[str, str], ...]
+    is_old: bool = False
+    """It is HTTP/1.0, which nginx speaks, with our own address as Host, unless it is told better."""
 
     def all_of(self, name: str) -> list[str]:
         """Return the values of a header, in the order in which they came."""
@@ -111,6 +113,8 @@ def is_local(asking: Asking) -> bool:
     hosts = asking.all_of("host")
     named = split_host(hosts[0]) if len(hosts) == 1 else None
     if asking.peer is None or not is_loopback(asking.peer) or named is None or not is_loopback(named[0]):
+        return False
+    if asking.is_old:
         return False
     # a page's request without a body bears no Origin, and a name that a page made point to us is no loopback name;
     # newer browsers say where a request comes from

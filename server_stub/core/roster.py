@@ -140,6 +140,8 @@ class Roster(NamedTuple):
     """Every file that was read, or looked for: a change of one of them is a change of the configuration."""
     secrets: tuple[str, ...] = ()
     """Values that may never appear in a log or an error."""
+    token_variables: tuple[str, ...] = ()
+    """The variables whose values are tokens of ours: no child inherits them."""
 
     def find(self, name: str) -> Member | None:
         return next((member for member in self.members if member.name == name), None)

@@ -26,7 +26,7 @@ from server_stub.core.operators import Asking, Shown
 from server_stub.core.vitals import State
 from server_stub.endpoints.replies import json_reply
 from server_stub.fleet import Fleet, Hosted
-from server_stub.guards import local_address
+from server_stub.guards import host_of, local_address
 from server_stub.resources import Resources
 
 logger = logging.getLogger(__name__)
@@ -198,7 +198,12 @@ def asking_of(request: web.Request) -> Asking:
     """Return what `core/operators` must know of a request."""
     name = request.transport.get_extra_info("peername") if request.transport is not None else None
     peer = str(name[0]) if isinstance(name, tuple) and name else None
-    return Asking(request.method, peer, local_address(request), tuple(request.headers.items()))
+    headers = tuple(request.headers.items())
+    host = host_of(request)
+    if host != request.headers.get("Host"):
+        headers = (("Host", host or ""), *(pair for pair in headers if pair[0].lower() != "host"))
+    is_old = request.version < (1, 1)
+    return Asking(request.method, peer, local_address(request), headers, is_old)
 
 
 def _shown(hosted: Hosted) -> Shown:

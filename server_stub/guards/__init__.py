@@ -6,6 +6,7 @@ paths are 404 for everyone, and a method that is not possible is 405 before anyo
 
 from __future__ import annotations
 
+import urllib.parse
 from typing import Any
 
 from aiohttp import web
@@ -24,6 +25,17 @@ def no_route(request: web.Request) -> int | None:
     """Return the status of a request that no route wants (404 or 405), else None."""
     failure = request.match_info.http_exception
     return None if failure is None else failure.status
+
+
+def host_of(request: web.Request) -> str | None:
+    """Return the host that a request names; one in its request line goes before the header (RFC 9112 section 3.2.2)."""
+    target: str = request.raw_path
+    if target.startswith("/") or "://" not in target:
+        return request.headers.get("Host")
+    try:
+        return urllib.parse.urlsplit(target).netloc
+    except ValueError:
+        return ""
 
 
 def local_address(request: web.Request) -> str | None:

@@ -14,7 +14,7 @@ from mcp_remote_py.core.errors import Refused
 from server_stub.core.access import host_allowed, origin_allowed
 from server_stub.core.admission import reject_fault
 from server_stub.endpoints.replies import rejected
-from server_stub.guards import local_address
+from server_stub.guards import host_of, local_address
 from server_stub.guards.site import site_of
 
 logger = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ def origin() -> Middleware:
         if site.failure == 404:
             return await handler(request)
         local = local_address(request)
-        host = request.headers.get("Host")
+        host = host_of(request)
         if not site.any_host and not host_allowed(host, local, site.doors):
             logger.warning("refused: Host %r is not allowed (--allowed-host, --public-url)", host)
             fault = Refused("This Host is not allowed here.", hint="On the server: --allowed-host NAME.")

@@ -66,6 +66,9 @@ def _said(roster: Roster) -> list[tuple[str, int | None, str]]:
         ({"command": "x", "options": {"authTokens": "t"}}, ".options.authTokens", "an array"),
         ({"command": "x", "options": {"toolFilter": {"list": ["a"]}}}, ".options.toolFilter", "mode is missing"),
         ({"command": "x", "options": {"toolFilter": {"mode": "deny"}}}, ".options.toolFilter.mode", "allow, block"),
+        ({"command": "x", "toolFilter": {"mode": "allow"}}, ".toolFilter", "list is missing"),
+        ({"command": "x", "toolFilter": {"mode": "allow", "list": [], "block": []}}, ".toolFilter", "Keep either"),
+        ({"command": "x", "toolFilter": {"tools": ["a"]}}, ".toolFilter.tools", "mode, list, allow, block"),
         ({"command": "x", "options": {"cors": {"origins": ["x"]}}}, ".options.cors.origins", "no origin"),
         ({"command": "x", "authTokens": "t"}, ".authTokens", "an array"),
         (
@@ -120,6 +123,18 @@ def test_names_that_mean_something_else_are_a_warning(folder: Folder, name: str)
 def test_null_is_as_if_the_key_were_not_there(folder: Folder) -> None:
     entry = {"command": "x", "args": None, "env": None, "url": None, "cwd": None, "options": None, "share": None}
     assert folder.member(entry) == Member("a", Command(("x",)))
+    assert folder.member({"command": "x", "env": {"A": None, "B": "b"}}).what == Command(("x",), env=(("B", "b"),))
+
+
+def test_every_variable_that_is_wrong_is_told(folder: Folder) -> None:
+    roster = folder.read('{"mcpServers": {"a": {"command": "x", "env": {"A": 1,\n"B": "b",\n"C": true}}}}')
+    assert _said(roster) == [("error", 1, "mcpServers.a.env"), ("error", 3, "mcpServers.a.env")]
+
+
+def test_two_spellings_of_one_key_may_say_the_same(folder: Folder) -> None:
+    entry = {"url": "http://x/", "type": "sse", "transportType": "sse"}
+    assert folder.member(entry).what == Remote("http://x/", "sse")
+    assert "stands here twice" in str(folder.member(entry | {"transportType": "http"}).invalid)
 
 
 def test_remarks_among_the_servers_are_no_servers(folder: Folder) -> None:

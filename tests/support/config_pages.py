@@ -91,7 +91,7 @@ something else as the first part of a path, so a server of such a name is reache
 | --- | --- |
 | `${{VAR}}`, `${{env:VAR}}` | the variable; where it is not set, that is an error of this server |
 | `${{VAR:-text}}`, `${{env:VAR:-text}}` | the text, also with variables in it, where the variable is not set or empty |
-| `${{input:ID}}` | VS Code's inputs: the variable that is named `ID` |
+| `${{input:ID}}` | VS Code's inputs: the variable that is named `ID`; for `my-key` also `MY_KEY` |
 | `$${{` | the two characters `${{` |
 
 They are filled in in every text of a server and of the head, once: what a variable holds is not looked through again.

@@ -11,15 +11,16 @@ from typing import Any
 import psutil
 import pytest
 
-from mcp_remote_py.core.errors import BackendDown, Fault, TimedOut
+from mcp_remote_py.core.errors import BackendDown, Fault, TimedOut, Unreachable
 from mcp_remote_py.core.message import notification, request
 from server_stub.backends import Peer
 from server_stub.backends.process import ProcessLink
+from server_stub.backends.remote import remote_link
 from server_stub.backends.supervised import Supervised
-from server_stub.core.roster import Care, Manners
+from server_stub.core.roster import Care, Manners, Remote
 from server_stub.core.vitals import State
 from tests.server_stub.backends.members import QUICK, Hosted, hosted, spec
-from tests.server_stub.links import eventually, within
+from tests.server_stub.links import SECONDS, eventually, within
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and process groups of POSIX")
 
@@ -454,6 +455,17 @@ async def test_a_remote_member_is_tried_again_however_often_it_was_away() -> Non
         for _ in range(6):
             assert "status 3" in str(await refused(member))
         assert member.supervised.vitals().state is State.COOLING
+
+
+async def test_an_address_where_nobody_listens_is_told_of_at_once() -> None:
+    far = Remote("http://127.0.0.1:9/mcp", "http")
+    manners = Manners(care=Care(initialize=10 * SECONDS))
+    supervised = Supervised(
+        "far", lambda: remote_link(far, learn=lambda _: None, name="far", environ={}), manners, remote=True
+    )
+    async with supervised:
+        with pytest.raises(Unreachable, match="far"):
+            await within(supervised.tools())
 
 
 async def test_outside_its_block_it_shares_nothing() -> None:

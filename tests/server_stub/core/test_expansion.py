@@ -33,6 +33,7 @@ NAMES = st.from_regex(r"[A-Z_][A-Z0-9_]{0,8}", fullmatch=True)
         ("$$${A}", "$${A}"),
         ("$A $$A pa$$word $", "$A $$A pa$$word $"),
         ("${input:api-key}", "k"),
+        ("${input:work-key}", "w"),
     ],
 )
 def test_forms(text: str, becomes: str) -> None:

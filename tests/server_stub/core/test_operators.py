@@ -67,6 +67,11 @@ def test_a_request_without_a_host_or_with_two_may_not() -> None:
     assert refused(asking(HOST, HOST)) == 403
 
 
+def test_the_oldest_http_is_taken_for_a_proxy_that_was_told_nothing() -> None:
+    assert refused(asking()._replace(is_old=True)) == 403
+    assert refused(asking(("Authorization", f"Bearer {TOKENS[1]}"))._replace(is_old=True), *TOKENS) is None
+
+
 @pytest.mark.parametrize(
     "name",
     [

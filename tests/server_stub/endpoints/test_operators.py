@@ -171,6 +171,17 @@ async def test_without_a_token_only_this_machine_itself_may_look(path: str) -> N
             assert response.headers["Cache-Control"] == "no-store"
 
 
+@pytest.mark.parametrize("line", ["GET http://evil.example/listmcp HTTP/1.1", "GET /listmcp HTTP/1.0"])
+async def test_a_request_line_that_says_it_was_passed_on_counts(line: str) -> None:
+    async with asked(some()) as http:
+        reader, writer = await asyncio.open_connection("127.0.0.1", http.base_url.port)
+        writer.write(f"{line}\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode())
+        answer = await reader.read()
+        writer.close()
+    assert answer.split()[1] == b"403"
+    assert b"memory" not in answer
+
+
 async def test_without_a_token_nothing_is_changed() -> None:
     fleet = some()
     async with asked(fleet) as http:

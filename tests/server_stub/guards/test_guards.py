@@ -296,6 +296,15 @@ async def test_a_request_without_host_is_refused() -> None:
         assert answer.split()[1] in (b"400", b"421")
 
 
+async def test_a_host_in_the_request_line_counts_before_the_header() -> None:
+    async with server() as (_, url):
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+        writer.write(b"POST http://evil.example/mcp HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 2\r\n\r\n{}")
+        answer = await within(reader.readline())
+        writer.close()
+        assert answer.split()[1] == b"421"
+
+
 async def test_a_stranger_with_a_large_body_learns_that_he_is_a_stranger() -> None:
     settings = ServeSettings(auth=TOKENS, limits=Limits(body=100))
     async with server(settings) as (http, url):
