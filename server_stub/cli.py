@@ -83,7 +83,7 @@ def _serve(configured: settings.ServeSettings) -> int:
 
     from mcp_remote_py import log
     from mcp_remote_py.core.redact import Redactor
-    from server_stub import reaper
+    from server_stub import process_groups, reaper
 
     redactor = Redactor()
     for secret in configured.secrets:
@@ -92,6 +92,7 @@ def _serve(configured: settings.ServeSettings) -> int:
     log.catch_all(handler)
     for note in configured.notes:
         logging.getLogger("server_stub").warning("%s", note)
+    process_groups.wait_without_threads()
     try:
         with reaper.watching():
             if configured.hosting is not None:
@@ -111,6 +112,7 @@ def _host(configured: settings.ServeSettings, hosting: settings.Hosting, redacto
     from server_stub.config_file import read_roster
     from server_stub.hosted_app import HostedServer
     from server_stub.logbook import open_logbook
+    from server_stub.programs import all_missing
 
     environ, roster = dict(os.environ), hosting.roster
     book, kept = hosting.logbook, None
@@ -130,7 +132,14 @@ def _host(configured: settings.ServeSettings, hosting: settings.Hosting, redacto
 
     async def run() -> None:
         server = HostedServer(configured, hosting, roster, lambda: read_roster(hosting.file, environ), redactor)
-        await server.run(lambda url: _announce(url, HOSTED_PATHS))
+
+        def ready(url: str) -> None:
+            _announce(url, HOSTED_PATHS if not hosting.aggregate else f"(/mcp /sse /ws {HOSTED_PATHS[1:]}")
+            log.info("servers: %s", ", ".join(server.introduced()) or "none")
+            for text in all_missing(roster, environ):  # they may come later, so this stops nobody
+                log.warning("%s", text)
+
+        await server.run(ready)
 
     try:
         asyncio.run(run())

@@ -58,6 +58,19 @@ class HostedServer:
         self.app.router.add_route("*", "/{path:.*}", self._front.handle)
         self.app.cleanup_ctx.append(self._alive)
 
+    def introduced(self) -> list[str]:
+        """Return the name of each server, with the port of its own, and what keeps it from being reached."""
+        ports = {name: port for port, name in self._hosted.ports.items()}
+        told: list[str] = []
+        for member in self._hosted.roster.members:
+            broken = "cannot be started" if member.invalid is not None else ""
+            notes = [
+                *([f"port {ports[member.name]}"] if member.name in ports else []),
+                *([broken if member.enabled else "disabled"] if broken or not member.enabled else []),
+            ]
+            told.append(f"{member.name} ({', '.join(notes)})" if notes else member.name)
+        return told
+
     async def run(self, ready: Callable[[str], None] | None) -> None:
         """Serve until a signal. Raises `ConfigError`."""
         conduct = Conduct(self._stop, self._hosted.hurry, self._wanted.set, self._begin, self._failed)

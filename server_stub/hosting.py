@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
@@ -48,6 +48,7 @@ _HEAD: dict[str, Callable[[Front], object]] = {
     "baseURL": lambda front: front.base_url,
     "the name or version of the server": lambda front: (front.name, front.version),
     "options.cors of the head": lambda front: front.cors_origins,
+    "DOMAIN, or what is logged, in .env": lambda front: front.variables,
 }
 """What of a file's head is only read at the start."""
 
@@ -79,6 +80,8 @@ class HostedMember:
         self.doors = doors if origins is None else doors._replace(cors_origins=origins)
         self.doorkeeper = keeper if tokens is None else doorkeeper_of(Auth(tokens))
         self.unwanted = asyncio.Event()
+        self.revived: Callable[[], None] | None = None
+        """Called when an operator has had it restarted: what had given it up may try again."""
         self._why_not = member.invalid if member.enabled else "it is disabled in the configuration"
         self._supervised = Supervised(
             member.name,
@@ -89,10 +92,10 @@ class HostedMember:
         )
         self.connect: Connect = shaped(self._supervised.connect, member.manners)
         timing = settings.timing._replace(grace=min(settings.timing.grace, _SHARED_GRACE))
-        self._gateway = Gateway(self.connect, MemoryEvents(), settings.limits, timing, stateless=settings.stateless)
-        self._gateway.observe = lambda label, method, identifier: request_line(member.name, method, identifier, label)
+        self.gateway = Gateway(self.connect, MemoryEvents(), settings.limits, timing, stateless=settings.stateless)
+        self.gateway.observe = lambda label, method, identifier: request_line(member.name, method, identifier, label)
         self._grace = timing.grace
-        wires = Wires(self._gateway, settings._replace(doors=self.doors, timing=timing), self.doorkeeper, messages)
+        wires = Wires(self.gateway, settings._replace(doors=self.doors, timing=timing), self.doorkeeper, messages)
         self._table = wires.table
 
     @property
@@ -100,12 +103,12 @@ class HostedMember:
         return self._why_not is None
 
     @property
-    def table(self) -> Table | None:
-        return self._table if self.may_run else None
+    def table(self) -> Table:
+        return self._table
 
     @property
     def sessions(self) -> int:
-        return self._gateway.count
+        return self.gateway.count
 
     def vitals(self) -> Vitals:
         if self._why_not is not None:
@@ -116,10 +119,12 @@ class HostedMember:
         return await self._supervised.tools()
 
     def sweep(self) -> Swept:
-        return Swept(self._gateway.sweep(), self._supervised.sweep())
+        return Swept(self.gateway.sweep(), self._supervised.sweep())
 
     async def restart(self) -> None:
         await self._supervised.restart()
+        if self.revived is not None:
+            self.revived()
 
     def end_child(self, pid: int, why: str) -> None:
         self._supervised.end_child(pid, why)
@@ -128,6 +133,17 @@ class HostedMember:
         """The configuration was read again: a member that had failed too often may try again."""
         self._supervised.revive()
 
+    def succeed(self, elders: Callable[[], Iterable[HostedMember]]) -> None:
+        """Stand in the place of these, as long as they live: what answers their open calls comes to us."""
+        self.gateway.elders = lambda: (elder.gateway for elder in elders())
+
+    def make_way(self, heir: HostedMember, before: Doorkeeper) -> int:
+        """End the sessions of those whom the doorkeeper of the one that follows turns away. Returns how many.
+
+        Other open calls have their time. `before`: what our own doorkeeper was until now.
+        """
+        return self.gateway.expel(lambda principal: heir.doorkeeper.turns_away(principal, before))
+
     def lets_in(self, principal: str | None) -> bool:
         """Whether somebody who was let in by the front may use this member, too."""
         is_own = self.member.manners.tokens is not None and self.doorkeeper.is_on
@@ -135,18 +151,25 @@ class HostedMember:
 
     def expel(self, keeper: Doorkeeper, is_gone: Callable[[str | None], bool]) -> int:
         """This doorkeeper gets other tokens: end the sessions of those whose were taken away. Returns how many."""
-        return self._gateway.expel(is_gone) if self.doorkeeper is keeper else 0
+        return self.gateway.expel(is_gone) if self.doorkeeper is keeper else 0
+
+    def admit(self, member: Member) -> int:
+        """Its tokens are those of this member from now on. Returns how many sessions ended with theirs."""
+        before = self.doorkeeper.as_now()
+        self.member = member
+        self.doorkeeper.follow(doorkeeper_of(Auth(member.manners.tokens or ())))
+        return self.gateway.expel(lambda principal: self.doorkeeper.turns_away(principal, before))
 
     async def live(self, others_too: Callable[[], Awaitable[None]]) -> None:
         """Serve until unwanted, then stop in order. `others_too` waits for calls that come another way."""
-        async with self._supervised, self._gateway:
+        async with self._supervised, self.gateway:
             await self.unwanted.wait()
-            await self._gateway.drain(self._grace)
+            await self.gateway.drain(self._grace)
             await others_too()
-            await self._gateway.stop(0.0)
+            await self.gateway.stop(0.0)
 
     def hurry(self) -> None:
-        self._gateway.hurry()
+        self.gateway.hurry()
 
 
 class Hosted:
@@ -230,9 +253,11 @@ class Hosted:
         for hosted in self._members.values():
             hosted.revive()
         gone = {name: self._members.pop(name) for name in (*change.stop, *(member.name for member in change.restart))}
+        keepers = {name: hosted.doorkeeper.as_now() for name, hosted in gone.items()}
         self.roster, self.warnings = roster, ()
         kept = dict(self._members)
-        self._let_in_by(doorkeeper_of(_auth(self._settings, self._hosting, roster)))
+        expelled = sum(kept[member.name].admit(member) for member in change.admit)
+        expelled += self._let_in_by(doorkeeper_of(_auth(self._settings, self._hosting, roster)))
         self._members.clear()
         for member in roster.members:  # in the order of the file
             if member.name in kept:
@@ -242,26 +267,32 @@ class Hosted:
             if member.name not in kept:
                 self._start(member)
         self._members = {member.name: self._members[member.name] for member in roster.members}
-        for hosted in gone.values():
+        for name, hosted in gone.items():
+            heir = self._members.get(name)
+            expelled += 0 if heir is None else hosted.make_way(heir, keepers[name])
             hosted.unwanted.set()
+        if expelled:
+            logger.info("%d sessions were ended: their tokens are not valid any more", expelled)
         if self._merged_group is not None:
             self._merged_group.changed()
+        changed = ", ".join((*(one.name for one in (*change.start, *change.restart)), *change.stop))
         logger.info(
-            "the configuration was read again: %d started, %d stopped, %d replaced, %d as before",
-            len(change.start), len(change.stop), len(change.restart), len(change.keep),
+            "the configuration was read again: %d started, %d stopped, %d replaced, %d as before%s",
+            len(change.start), len(change.stop), len(change.restart), len(change.keep) + len(change.admit),
+            f" ({changed})" if changed else "",
         )  # fmt: skip
 
-    def _let_in_by(self, fresh: Doorkeeper) -> None:
-        """The front's tokens are these from now on: streams and sockets that are open would never be asked again."""
-        before = Doorkeeper(())
-        before.follow(self.doorkeeper)
+    def _let_in_by(self, fresh: Doorkeeper) -> int:
+        """The front's tokens are these from now on: streams and sockets that are open would never be asked again.
+
+        Returns how many sessions were ended.
+        """
+        before = self.doorkeeper.as_now()
         self.doorkeeper.follow(fresh)
         desks: list[HostedMember | _Merged] = [*self._members.values()]
         if self.merged is not None:
             desks.append(self.merged)
-        gone = sum(desk.expel(self.doorkeeper, lambda principal: fresh.turns_away(principal, before)) for desk in desks)
-        if gone:
-            logger.info("%d sessions were ended: their tokens are not valid any more", gone)
+        return sum(desk.expel(self.doorkeeper, lambda principal: fresh.turns_away(principal, before)) for desk in desks)
 
     def _note_names(self, names: list[str] | None = None) -> None:
         names = [member.name for member in self.roster.members] if names is None else names
@@ -280,7 +311,9 @@ class Hosted:
 
     def _start(self, member: Member) -> None:
         hosted = HostedMember(member, self._settings, self.doors, self.doorkeeper, self._messages, self._secrecy)
+        hosted.revived = None if self._merged_group is None else self._merged_group.changed
         self._members[member.name] = hosted
+        hosted.succeed(lambda: [one for one in self._leaving if one.member.name == member.name and one is not hosted])
         self._keep(self._group.create_task(self._live(hosted)))
 
     def _keep(self, life: asyncio.Task[None]) -> None:
@@ -297,10 +330,11 @@ class Hosted:
             self._leaving.discard(hosted)
 
     def _usable_by(self, principal: str | None) -> dict[str, Connect]:
+        """One that cannot run is among them, so that clients are told why; one that shall not run is not."""
         return {
             name: hosted.connect
             for name, hosted in self._members.items()
-            if hosted.may_run and hosted.lets_in(principal)
+            if hosted.member.enabled and hosted.lets_in(principal)
         }
 
     # --- the end -----------------------------------------------------------------------------------------------------
@@ -339,6 +373,7 @@ class _Merged:
         self.quiet = asyncio.Event()
         """Set when none of its calls is open any more, or their grace is over."""
         self.table = Wires(self._gateway, settings, hosted.doorkeeper, messages).table
+        self.may_run = True
 
     @property
     def doors(self) -> Doors:
@@ -410,6 +445,7 @@ def _link(member: Member, settings: ServeSettings, secrecy: Secrecy) -> Link:
             hidden_variables=frozenset((*hidden, *secrecy.roster().token_variables)),
             message_limit=settings.limits.body,
             member=member.name,
+            logs_output=member.manners.log,
             secrets=secrecy.roster().secrets,
         )
         return ProcessLink(spec)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import signal
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
@@ -58,9 +59,8 @@ class Sockets:
         try:
             await site.start()
         except OSError as error:
-            reason = error.strerror or "it cannot be bound"
             where = f"--host {self._host} --port {port}"
-            raise ConfigError(f"{where}: {reason.lower()}. Choose another port, or 0 for a free one.") from None
+            raise ConfigError(f"{where}: {_reason(error)}. Choose another port, or 0 for a free one.") from None
         shown = f"[{self._host}]" if ":" in self._host else self._host
         return f"http://{shown}:{self._runner.addresses[0][1]}"
 
@@ -76,10 +76,18 @@ class Sockets:
             try:
                 await site.start()
             except OSError as error:
-                wrong.append(f"port {port}, for {name}: {(error.strerror or 'it cannot be bound').lower()}")
+                own = any(address[1] == port for address in self._runner.addresses)
+                reason = "it is the server's own (--port)" if own else _reason(error)
+                wrong.append(f"port {port}, for {name}: {reason}")
             else:
                 self._extra[port] = site
         return wrong
+
+
+def _reason(error: OSError) -> str:
+    """Return why a port cannot be had: what the system says, without asyncio's words in front of it."""
+    text = (error.strerror or "it cannot be bound").lower()
+    return re.sub(r"^error while attempting to bind on address \(.*?\): (\[errno \d+\] )?", "", text)
 
 
 async def run_application(

@@ -35,8 +35,10 @@ def _matching(pattern: str, example: str) -> Callable[[str, str], str]:
 
 
 def _folder(text: str, where: str) -> str:
-    if not text.startswith("/") or re.search(r"[\x00-\x1f\x7f\"'`\\]", text):
-        raise ConfigError(f"{where}: {text[:60]!r} is no full path of a folder: it begins with / and has no quotes.")
+    if not text.startswith("/") or re.search(r"[\x00-\x1f\x7f\"'`\\]", text) or ".." in text.split("/"):
+        raise ConfigError(
+            f"{where}: {text[:60]!r} is no full path of a folder: it begins with / and has no quotes and no `..`."
+        )
     return text
 
 

@@ -6,8 +6,6 @@ Exit codes: 0 it can be served (there may be warnings), 2 something in it cannot
 from __future__ import annotations
 
 import argparse
-import os
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
@@ -17,7 +15,8 @@ from mcp_remote_py.core.errors import ConfigError
 from server_stub import config_file
 from server_stub.config_file import Examined
 from server_stub.core.config_reading import members_of
-from server_stub.core.roster import Command, Finding, Roster
+from server_stub.core.roster import Finding, Roster
+from server_stub.programs import missing
 
 _VARIABLE = "CONFIG_PATH"
 _FORMATS = ("text", "json")
@@ -81,24 +80,11 @@ def _not_found(examined: Examined, environ: Mapping[str, str]) -> list[Finding]:
     """Return a warning for each command that would not be found here. It may be there where the file is served."""
     file, findings = examined.roster.file, []
     for member, listed in zip(examined.roster.members, members_of(examined.layout), strict=True):
-        if member.invalid is not None or not member.enabled or not isinstance(member.what, Command):
-            continue
-        text = _missing(member.what, environ) if member.what.words else ""
+        text = missing(member, environ)
         if text:
             line = config_file.line_of(listed, "command")
             findings.append(Finding("warning", file, line, f"{listed.path}.command", text, member.name))
     return findings
-
-
-def _missing(command: Command, environ: Mapping[str, str]) -> str:
-    program = command.words[0]
-    path = dict(command.env).get("PATH", environ.get("PATH", os.defpath))
-    where = os.path.join(command.cwd, program) if command.cwd and os.path.dirname(program) else program
-    if shutil.which(where, path=path) is not None:
-        return ""
-    if " " in program.strip() and shutil.which(program.split()[0], path=path) is not None:
-        return f'there is no program {program!r}. Its arguments belong in "args", or write "shell": true.'
-    return f"there is no program {program!r} here: it is not installed, or not in PATH."
 
 
 # --- Printing --------------------------------------------------------------------------------------------------------

@@ -363,7 +363,9 @@ def _unit_notes(resolved: Resolved, needs: unit.Needs, paths: Sequence[str]) -> 
 
 def _unit_steps(made: unit.Unit, is_template: bool, logs: Sequence[str]) -> tuple[str, ...]:
     user = f"useradd --system --home-dir /var/lib/{unit.NAME} --shell /usr/sbin/nologin {made.user}"
-    known = () if made.is_root else (f"id {made.user} || {user}",)
+    known: tuple[str, ...] = () if made.is_root else (f"id {made.user} || {user}",)
+    if made.uses_docker and not made.is_root:  # without the group nothing of the unit would start
+        known += ("getent group docker || groupadd --system docker",)
     folders = (f"install -d -o {made.user} -m 750 {shlex.quote(folder)}" for folder in logs)
     instance = f"{unit.NAME}@NAME" if is_template else unit.NAME
     return (
@@ -420,10 +422,10 @@ _TLS_FILES = ("tls_cert", "tls_key")
 
 
 def _with_head(resolved: Resolved, roster: Roster) -> dict[str, Any]:
-    """Return the values, with what the head of the file says about where the server listens."""
+    """Return the values, with what the file, and the `.env` beside it, say about where the server is."""
     head = options.resolve(_OF_SERVER["nginx"], {}, {}, of_front(roster))
     at_default = {
-        name: head.values[name] for name in ("host", "port") if resolved.levels[name] is options.Level.DEFAULT
+        name: head.values[name] for name in ("host", "port", "domain") if resolved.levels[name] is options.Level.DEFAULT
     }
     return {**resolved.values, **at_default}
 

@@ -16,7 +16,7 @@ from mcp_remote_py.core import options
 from mcp_remote_py.core.errors import ConfigError
 from mcp_remote_py.core.redact import MASK, Redactor
 from mcp_remote_py.core.secret_places import HEADERS, is_secret_name
-from server_stub import config_file, registry
+from server_stub import config_file, programs, registry
 from server_stub.commands import words as shared
 from server_stub.commands.new_member import (
     TOKEN,
@@ -191,8 +191,7 @@ def _perform(task: _Task) -> int:
     shared.show(_veiled(change, secrets))
     for file in beside:
         tell(f"{file}: gets {', '.join(secrets)} (mode 0600).")
-    if change.missing:
-        tell(f"Not set yet: {', '.join(change.missing)}. `mcp-remote-server setup-env --config FILE` asks for them.")
+    _tell_what_is_not_there(task, change)
     if task.command == "add" and task.words.values["test"] and not _passes_trial(task, change):
         return 1
     if task.words.values["dry_run"]:
@@ -201,11 +200,28 @@ def _perform(task: _Task) -> int:
     return _write(task, change, beside)
 
 
+def _tell_what_is_not_there(task: _Task, change: Change) -> None:
+    """Say what this server will want, and nothing writes; and what stays when it goes."""
+    if task.command == "remove":
+        own = os.path.join(os.path.dirname(change.path), f"{task.name}.env")
+        if os.path.exists(own):
+            tell(f"{own}: stays, with the variables of {task.name} in it.")
+        return
+    if change.missing:
+        tell(f"Not set yet: {', '.join(change.missing)}. `mcp-remote-server setup-env --config FILE` asks for them.")
+    member = change.new.find(task.name)
+    program = programs.missing(member, task.environ) if member is not None else ""
+    if program:
+        tell(f"{task.name}: {program}")
+
+
 def _beside(task: _Task, secrets: Mapping[str, str]) -> dict[str, str]:
     """Return the server's own `.env` file with its secrets, by its path; nothing where there are none."""
     if not secrets:
         return {}
     path = os.path.join(os.path.dirname(os.path.abspath(task.path)), f"{task.name}.env")
+    if config_file.may_be_planted(path, task.path):
+        raise ConfigError(f"{path}: belongs to somebody else, in a folder for all: no secret is written there.")
     try:
         with open(path, encoding="utf-8", newline="") as file:
             text = file.read()
@@ -318,6 +334,11 @@ def _watched(task: _Task, change: Change) -> _Watched | None:
     if values["server"] is None and (change.old is None or state.config != change.old.digest):
         tell(f"{server.url}: runs another configuration, so it is not watched. Name it with --server if it is meant.")
         return None
+    if token and server.members() is None:
+        raise ConfigError(
+            f"--admin-token-env: {server.url} does not take the token in {variable} for that of its operators. "
+            "Nothing was written."
+        )
     return _Watched(server, state)
 
 

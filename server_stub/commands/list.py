@@ -15,6 +15,7 @@ from server_stub.core import json_text
 from server_stub.core.addressing import RESERVED, SERVERS
 from server_stub.core.masking import masked_line, masked_url, masked_words
 from server_stub.core.roster import Member, Remote, Roster
+from server_stub.option_table import variable_name
 from server_stub.running_server import RunningServer, address
 
 COMMAND = Command(
@@ -32,7 +33,13 @@ COMMAND = Command(
         ),
         shared.CONFIG,
         row("--server", shared.RUNNING, "its address (default: by PORT and the file)", metavar="URL"),
-        row("--admin-token-env", shared.RUNNING, "the variable that holds its admin token", metavar="VAR"),
+        row(
+            "--admin-token-env",
+            shared.RUNNING,
+            "the variable that holds its admin token",
+            parse=variable_name,
+            metavar="VAR",
+        ),
     ),
     "0 done, 2 the words or the file are wrong",
 )

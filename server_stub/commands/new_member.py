@@ -147,9 +147,9 @@ def header_pair(text: str, where: str) -> tuple[str, str]:
 
 
 def variable_name(text: str, where: str) -> str:
-    """Parse the name of a variable."""
+    """Parse the name of a variable. What is none may be the secret itself, so it is not repeated."""
     if re.fullmatch(r"[A-Za-z_]\w*", text, re.ASCII) is None:
-        raise ConfigError(f"{where}: {text[:40]!r} is no name of a variable.")
+        raise ConfigError(f"{where}: this is no name of a variable. Write one such as MY_TOKEN, without a $.")
     return text
 
 

@@ -70,6 +70,8 @@ def _ask_and_write(path: str, text: str, open_ones: Sequence[Wanted], words: Wor
     try:
         for one in open_ones:
             file = _file_for(one, path, text, per_server=words.values["per_server"])
+            if config_file.may_be_planted(file, path):
+                raise ConfigError(f"{file}: belongs to somebody else, in a folder for all: no secret is written there.")
             files.setdefault(file, {})[one.name] = _answer(one, file)
     except (_GivenUp, EOFError, KeyboardInterrupt):
         tell("\nStopped: nothing was written.")

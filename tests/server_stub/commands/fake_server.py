@@ -22,6 +22,7 @@ class FakeServer:
         self.listtools: Callable[[str], tuple[int, Any]] = self._tools
         self.digest = inspect(path, {}).digest
         self.authorizations: list[str | None] = []
+        self.health: tuple[int, Any] = 200, {"servers": {"one": {"name": "one", "state": "ready"}}}
         self.asked: Callable[[], None] = lambda: None
         """Called before each answer."""
         self.url = ""
@@ -36,7 +37,7 @@ class FakeServer:
                 self.digest = inspect(self.path, {}).digest
             return 200, {"status": "ready", "config": self.digest, "warnings": self.warnings}
         if path == "/health/servers":
-            return 200, {"servers": {"one": {"name": "one", "status": "healthy", "state": "ready"}}}
+            return self.health
         return self.listtools(path.rpartition("/")[2])
 
 

@@ -42,7 +42,7 @@ def test_the_words_of_the_seed_make_a_bridge(tmp_path: Path) -> None:
     assert configuration["mcpServers"] == {"filesystem": {"command": "mcp-server-filesystem", "args": ["/workspace"]}}
     assert configuration["mcpProxy"]["addr"] == ":9071"
     docker = made["Dockerfile"]
-    assert f'"mcp-remote-py[server]=={__version__}"' in docker
+    assert f'--find-links /opt/wheels "mcp-remote-py[server]=={__version__}"' in docker
     assert '"@modelcontextprotocol/server-filesystem@0.2.3"' in docker
     assert "FROM python:3.12-slim" in docker
     assert "USER bridge" in docker
@@ -96,6 +96,7 @@ BAD: list[tuple[str, str]] = [
     ("--bin-cmd", "x\x00"),
     ("--bin-cmd", "'open"),
     ("--workspace", "relative"),
+    ("--workspace", "/srv/../etc"),
     ("--workspace", '/a"\nprivileged: true'),
 ]
 

@@ -139,6 +139,16 @@ def test_homes_are_hidden_unless_the_file_names_one(tmp_path: Path, said: pytest
     assert lines(text, "ReadWritePaths") == ['"/home/me/files"']
 
 
+def test_a_group_that_the_unit_names_is_made_before_the_start(
+    config: str, tmp_path: Path, said: pytest.CaptureFixture[str]
+) -> None:
+    step = "getent group docker || groupadd --system docker"
+    for words, wanted in (([], True), (["--user", "root"], False)):
+        deploy("systemd", "--config", config, "--out", str(tmp_path), *words)
+        assert (step in said.readouterr().err) is wanted
+        assert bool(lines((tmp_path / "mcp-remote-server.service").read_text(), "SupplementaryGroups")) is wanted
+
+
 def test_a_name_of_a_file_cannot_write_a_line(config: str) -> None:
     with pytest.raises(ConfigError, match="control character"):
         deploy("systemd", "--config", config, "--env-file", "/x\nExecStartPre=/bin/evil")

@@ -117,6 +117,9 @@ def test_the_words_of_the_seed_add_a_bridge(path: Path) -> None:
         (["add", "a", "--url", "http://x/", "--", "npx"], "exactly one"),
         (["add", "--", "npx"], "A name is missing"),
         (["add", "a", "b", "--", "npx"], "'b' was not expected"),
+        (["add", "a", "npx", "-y", "pkg"], "that stands behind `--`"),
+        (["remove", "on", "es"], "stands in quotes"),
+        (["enable", "one", "servers.json"], "Did you mean --config servers.json?"),
         (["add", "a", "--env", "1=2", "--", "npx"], "--env"),
         (["add", "a", "--header", "nothing", "--url", "http://x/"], "--header"),
         (["add", "a/b", "--", "npx"], "would be wrong"),
@@ -274,6 +277,24 @@ def test_a_server_that_takes_it_over_is_waited_for(path: Path, monkeypatch: pyte
         assert cli.main(["add", "two", "--server", fake.url, "--admin-token-env", "ADMIN", "--", "npx"]) == 0
     assert "two" in servers(path)
     assert set(fake.authorizations) == {"Bearer admin-token"}
+
+
+def test_a_token_that_the_server_does_not_take_stops_it(
+    path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ADMIN", "yesterdays-token")
+    with running(str(path)) as fake:
+        fake.health = 401, {"error": "Unauthorized"}
+        assert cli.main(["add", "two", "--server", fake.url, "--admin-token-env", "ADMIN", "--", "npx"]) == 2
+    assert path.read_text() == START
+    assert "does not take the token in ADMIN" in capsys.readouterr().err
+
+
+def test_what_a_server_will_miss_and_what_it_leaves_is_told(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["add", "two", "--env", "A_TOKEN=abcdefgh12", "--", "no-such-program-anywhere"]) == 0
+    assert "two: there is no program 'no-such-program-anywhere' here" in capsys.readouterr().err
+    assert cli.main(["remove", "two"]) == 0
+    assert "two.env: stays" in capsys.readouterr().err
 
 
 def test_a_member_that_does_not_answer_is_taken_back(path: Path, capsys: pytest.CaptureFixture[str]) -> None:

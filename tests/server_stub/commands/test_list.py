@@ -64,3 +64,24 @@ def test_the_state_comes_from_the_running_server(path: Path, capsys: pytest.Capt
 def test_words_that_mean_nothing_are_refused(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["list", "one"]) == 2
     assert cli.main(["list", "--format", "yaml"]) == 2
+    capsys.readouterr()
+    assert cli.main(["list", str(path)]) == 2
+    assert f"Did you mean --config {path}?" in capsys.readouterr().err
+
+
+def test_addresses_can_be_used_as_they_are_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PORT", "1")
+    file = tmp_path / "servers.json"
+    file.write_text('{"mcpServers": {"My Files": {"command": "x"}, "health": {"command": "x"}}}')
+    assert cli.main(["list", "--config", str(file), "--format", "json"]) == 0
+    urls = [row["url"] for row in json.loads(capsys.readouterr().out)]
+    assert urls == ["http://127.0.0.1:1/My%20Files/mcp", "http://127.0.0.1:1/servers/health/mcp"]
+
+
+def test_a_server_that_wants_a_token_for_its_states_is_named(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with running(str(path)) as fake:
+        fake.health = (401, {"error": "An admin token is needed."})
+        assert cli.main(["list", "--server", fake.url]) == 0
+    assert "--admin-token-env VAR" in capsys.readouterr().err
