@@ -13,7 +13,6 @@ import errno
 import logging
 import os
 import shutil
-import signal
 import sys
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
@@ -79,6 +78,8 @@ class ServerSpec(NamedTuple):
     """The name that a configuration file gives it; what it prints then goes to a logger of its own."""
     secrets: tuple[str, ...] = ()
     """Further values that are masked wherever we show its output."""
+    logs_output: bool = True
+    """Whether what it prints is logged. Its last lines are in the text that says how it ended anyway."""
 
     @property
     def name(self) -> str:
@@ -136,22 +137,30 @@ class _Output:
     def __init__(self, reader: asyncio.StreamReader, exited: asyncio.Event) -> None:
         self._reader = reader
         self._exited = exited
-        self._patience: asyncio.Timeout | None = None
+        self._is_waiting = False
+        self._patience: asyncio.TimerHandle | None = None
 
     async def read(self) -> bytes:
         """Return the next bytes, or none at the end."""
         try:
-            async with asyncio.timeout(_LINGER if self._exited.is_set() else None) as self._patience:
-                return await self._reader.read(_CHUNK)
+            if self._exited.is_set():
+                async with asyncio.timeout(_LINGER):
+                    return await self._reader.read(_CHUNK)
+            self._is_waiting = True  # without a limit, which would cost as much as the reading, for every message
+            return await self._reader.read(_CHUNK)
         except (TimeoutError, OSError):
             return b""
         finally:
-            self._patience = None
+            self._is_waiting = False
+            if self._patience is not None:
+                self._patience.cancel()
+                self._patience = None
 
     def hurry(self) -> None:
         """The child has exited: a read that is under way waits no longer than a second for who holds the pipe."""
-        if self._patience is not None:
-            self._patience.reschedule(asyncio.get_running_loop().time() + _LINGER)
+        if self._is_waiting:
+            loop = asyncio.get_running_loop()
+            self._patience = loop.call_later(_LINGER, self._reader.set_exception, TimeoutError())
 
 
 class Child:
@@ -162,6 +171,7 @@ class Child:
         if stdin is None or stdout is None or stderr is None:
             raise RuntimeError("a child without pipes")
         self.pid = transport.get_pid()
+        self._family = process_groups.Family(self.pid)
         self._spec = spec
         self._logger = _log_of(spec)
         self._transport = transport
@@ -190,10 +200,11 @@ class Child:
         options: dict[str, Any] = {"env": environment, "cwd": spec.cwd, **process_groups.spawn_options()}
         try:
             if spec.shell is not None:
-                transport, pipes = await loop.subprocess_shell(_Pipes, spec.shell, **options)
+                spawning = loop.subprocess_shell(_Pipes, spec.shell, **options)
             else:
                 program, *arguments = _program(spec, environment)
-                transport, pipes = await loop.subprocess_exec(_Pipes, program, *arguments, **options)
+                spawning = loop.subprocess_exec(_Pipes, program, *arguments, **options)
+            transport, pipes = await reaper.Spawning(spawning)
         except (OSError, ValueError) as error:
             raise _not_started(spec, error, environment) from None
         reaper.note_started(transport.get_pid())
@@ -214,8 +225,11 @@ class Child:
             async with self._writing:
                 if self._stdin.is_closing():
                     raise ConnectionResetError
-                self._stdin.write(raw)
-                self._stdin.write(b"\n")
+                if len(raw) < _CHUNK:
+                    self._stdin.write(raw + b"\n")  # in one piece, so that the child wakes up once
+                else:
+                    self._stdin.write(raw)  # which is not copied for one byte more
+                    self._stdin.write(b"\n")
                 await self._stdin.drain()
         except (OSError, RuntimeError):  # the pipe is broken, or was closed by us; which of them does not matter
             raise await self._farewell(may_have_run=True) from None
@@ -371,7 +385,7 @@ class Child:
                         drain.cancel()
             finally:
                 if not self._swept:
-                    await process_groups.end(self.pid)
+                    await self._family.end()
                     reaper.note_ended(self.pid)
                     await self._gone_within(_LINGER)
                 self._transport.close()
@@ -383,11 +397,13 @@ class Child:
         return self._stdout, self._stderr
 
     async def _persuade(self) -> None:
+        if not self._exited.is_set():
+            self._family.look()
         self._stdin.close()
         if not await self._gone_within(GRACE):
-            process_groups.ask_to_end(self.pid)
+            self._family.ask_to_end()
             if not await self._gone_within(GRACE):
-                await process_groups.end(self.pid)
+                await self._family.end()
                 await self._gone_within(_LINGER)
         await self._sweep()
 
@@ -404,14 +420,14 @@ class Child:
         async with self._sweeping:
             if self._swept or not self._exited.is_set():
                 return
-            if process_groups.is_alive(self.pid):
-                process_groups.ask_to_end(self.pid)
+            if self._family.is_alive():
+                self._family.ask_to_end()
                 for _ in range(round(GRACE / _POLL)):
                     await asyncio.sleep(_POLL)
-                    if not process_groups.is_alive(self.pid):
+                    if not self._family.is_alive():
                         break
                 else:
-                    await process_groups.end(self.pid)
+                    await self._family.end()
             self._swept = True
             reaper.note_ended(self.pid)
 
@@ -431,7 +447,7 @@ class Child:
         if status is None:
             return f"the server process ({self._spec.name}) no longer takes messages"
         if status < 0:
-            return f"the server process ({self._spec.name}) was ended by {_signal_name(-status)}"
+            return f"the server process ({self._spec.name}) was ended by {process_groups.signal_name(-status)}"
         return f"the server process ({self._spec.name}) exited with status {status}"
 
 
@@ -439,13 +455,6 @@ async def _discard(output: _Output) -> None:
     """Read and forget, so that a child that is asked to leave is not stuck in a write."""
     while await output.read():
         pass
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 def _program(spec: ServerSpec, environment: Mapping[str, str]) -> tuple[str, ...]:

@@ -1,8 +1,10 @@
 """Signals to a child and everything it started. Knows process ids, nothing of MCP.
 
-POSIX: the child leads its own session and process group, whose id is its own pid; signals go to the group. A process
-that leaves the group on purpose (`setsid`) leaves our reach. Windows: the child leads a console process group; the
-hard end is `taskkill /T`, which walks the tree of parents while the leader is still there.
+POSIX: the child leads its own session and process group, whose id is its own pid; signals go to the group. On Linux
+they go also to groups that its descendants made for themselves (`setsid`: browsers are started so), as far as they
+were there when the child was asked to end. Whoever left both the group and its parent, or ran behind a child that
+ended by itself, has left our reach. Windows: the child leads a console process group; the hard end is `taskkill /T`,
+which walks the tree of parents while the leader is still there.
 
 A pid may be used again once the last member of its group is gone, so nothing here is called after that was seen.
 """
@@ -16,12 +18,58 @@ import subprocess
 import sys
 from typing import Any
 
+from server_stub.reaper_program import birth, groups_apart
+
 
 def spawn_options() -> dict[str, Any]:
     """Return the keyword arguments that make a new process the leader of its own group."""
     if sys.platform == "win32":
         return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
     return {"start_new_session": True}
+
+
+def wait_without_threads() -> None:
+    """Let asyncio hear of the end of children by their file descriptors. To be called before the loop is made.
+
+    Python 3.11 has a thread for each child otherwise: 15 KB, and one of the few that a container may have. Newer
+    Pythons do this by themselves. Where the system has no such descriptors (before Linux 5.3), threads it is.
+    """
+    if sys.platform != "linux" or sys.version_info >= (3, 12):
+        return
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except OSError:
+        return
+    asyncio.set_child_watcher(asyncio.PidfdChildWatcher())
+
+
+class Family:
+    """The group of one child, and the groups apart that were seen. `leader` is the child's pid."""
+
+    def __init__(self, leader: int) -> None:
+        self._leader = leader
+        self._apart: dict[int, bytes | None] = {}
+
+    def look(self) -> None:
+        """Remember the groups that descendants have made for themselves. The child has not been waited for yet."""
+        self._apart = {**groups_apart(self._leader), **self._apart}
+
+    def is_alive(self) -> bool:
+        """See the function of this name."""
+        return any(is_alive(group) for group in self._groups())
+
+    def ask_to_end(self) -> None:
+        """Send SIGTERM (Windows: CTRL_BREAK) to all of them."""
+        for group in self._groups():
+            ask_to_end(group)
+
+    async def end(self) -> None:
+        """Kill all of them at once."""
+        for group in self._groups():
+            await end(group)
+
+    def _groups(self) -> list[int]:
+        return [self._leader, *(group for group, born in self._apart.items() if birth(group) in (None, born))]
 
 
 def is_alive(leader: int) -> bool:
@@ -90,3 +138,11 @@ def _reap(leader: int) -> None:
             pass
     except ChildProcessError:
         pass  # none of them is ours, which is the usual case
+
+
+def signal_name(number: int) -> str:
+    """Return what people call a signal."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -1,29 +1,39 @@
 """Reaper: tells the small process of `reaper_program` which groups live, so that none outlives this one, even killed.
 
-    with watching():            around everything that may start children
-        note_started(pid)       a child leads a group now; the first one starts the reaper
-        note_ended(pid)         nothing is left of that group
+    with watching():                    around everything that may start children
+        await Spawning(coroutine)       what spawns a child: it is noted in the step in which it is spawned
+        note_started(pid)               a child leads a group now; the first one starts the reaper
+        note_ended(pid)                 nothing is left of that group
 
-Outside of `watching`, and on Windows, the notes do nothing. A child that is started in the moment between its start
-and the note is not known yet; it sees the end of its stdin, as all children do. (docs/decisions/0007-hosting.md)
+Outside of `watching`, and on Windows, the notes do nothing. A reaper that is killed is replaced at once. Where the
+system does not tell our children (/proc), a child is noted only once its pipes are connected: one that is left to
+itself in that moment still sees the end of its stdin, as all children do. (docs/decisions/0007-hosting.md)
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Coroutine, Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
 
 _PROGRAM = Path(__file__).with_name("reaper_program.py")
 _NEEDED = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 """What an interpreter may need of the environment; the rest, our secrets among it, is none of the reaper's business."""
+_OUR_CHILDREN = "/proc/thread-self/children"
 _LEAVING = 0.5
 """Seconds that a reaper with nothing left to do gets to leave."""
+_HARDLY_LIVED = 1.0
+"""One that ended sooner than so, in seconds, is not replaced before the next note: it would end again."""
 
 logger = logging.getLogger(__name__)
 
@@ -35,12 +45,29 @@ class _Reaper:
         self._living: set[int] = set()
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe: int | None = None
+        self._began = 0.0
         self._lock = threading.Lock()
 
     def started(self, leader: int) -> None:
         with self._lock:
+            self._note(leader)
+
+    def _note(self, leader: int) -> None:
+        if leader not in self._living:
             self._living.add(leader)
             self._say(b"+%d\n" % leader)
+
+    def spawned(self, step: Callable[[], T]) -> tuple[T, list[int]]:
+        """Take a step in which children may be spawned. Returns what it returns, and those that were noted."""
+        with self._lock:
+            if self._pipe is None:
+                self._begin()  # now, as it takes longer than to spawn: nobody would end the child meanwhile
+            before = _our_children()
+            result = step()
+            fresh = [pid for pid in _our_children() - before if self._process is None or pid != self._process.pid]
+            for pid in fresh:
+                self._note(pid)
+            return result, fresh
 
     def ended(self, leader: int) -> None:
         with self._lock:
@@ -74,6 +101,19 @@ class _Reaper:
         with suppress(OSError):  # it is gone already: the next note tells
             os.write(self._pipe, b"".join(b"+%d\n" % leader for leader in sorted(self._living)))
         os.set_blocking(self._pipe, False)  # one that was stopped must not stop us
+        self._began = time.monotonic()
+        threading.Thread(target=self._attend, args=(self._process,), name="reaper", daemon=True).start()
+
+    def _attend(self, process: subprocess.Popen[bytes]) -> None:
+        """Wait for its end; where that was not our wish, start another one."""
+        process.wait()
+        with self._lock:
+            if self._process is not process:
+                return
+            self._part()
+            if time.monotonic() - self._began > _HARDLY_LIVED:
+                logger.warning("the reaper process had ended; another one is started")
+                self._begin()
 
     def _start(self) -> int:
         """Start the process; return the writing end of its pipe. Raises `OSError`."""
@@ -108,7 +148,56 @@ class _Reaper:
             process.wait(_LEAVING)
         except subprocess.TimeoutExpired:
             logger.warning("children are left; the reaper process ends them")
-            threading.Thread(target=process.wait, name="reaper", daemon=True).start()  # for who goes on living here
+
+
+def _our_children() -> set[int]:
+    """Return the children that this thread has started; none where the system does not tell."""
+    try:
+        with open(_OUR_CHILDREN, "rb") as file:
+            return set(map(int, file.read().split()))
+    except OSError:
+        return set()
+
+
+class Spawning(Generic[T]):
+    """Awaits what spawns a child, such as `loop.subprocess_exec`, and has the child noted before anything else runs.
+
+    asyncio spawns in the first step, and comes back when the pipes are connected, which is many steps later. Where it
+    does not come to that (it was cancelled), asyncio kills the child; what that had started by then is killed here.
+    """
+
+    def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
+        self._steps: Generator[Any, Any, T] = coroutine.__await__()
+        self._noted: list[int] = []
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        try:
+            wanted = self._first()
+            while True:
+                try:
+                    given = yield wanted
+                except BaseException as error:  # noqa: BLE001  a cancellation, mostly: the coroutine's business
+                    wanted = self._steps.throw(error)
+                else:
+                    wanted = self._steps.send(given)
+        except StopIteration as done:
+            result: T = done.value
+            return result
+        except BaseException:
+            self._clear()
+            raise
+
+    def _first(self) -> object:
+        if _current is None:
+            return next(self._steps)
+        wanted, self._noted = _current.spawned(lambda: next(self._steps))
+        return wanted
+
+    def _clear(self) -> None:
+        for leader in self._noted:
+            with suppress(OSError):  # it is gone, which is what was wanted
+                os.killpg(leader, signal.SIGKILL)
+            note_ended(leader)
 
 
 _current: _Reaper | None = None

@@ -3,7 +3,8 @@
 Run as a file of its own (`python -I -S reaper_program.py`), with nothing imported but what every interpreter has
 loaded already: it lives as long as the server, and should cost next to nothing. stdin is a pipe whose writing end the
 server alone holds: `+PID` says that the process group of this leader lives, `-PID` that it is gone. At the end of the
-pipe the groups that are left get SIGTERM, two seconds, and SIGKILL. POSIX only.
+pipe the groups that are left get SIGTERM, two seconds, and SIGKILL; so do groups that their members' descendants made
+for themselves (`setsid`), where /proc says whose children they are. POSIX only.
 """
 
 import os
@@ -40,9 +41,42 @@ def birth(process: int) -> bytes | None:
         return None
 
 
+def groups_apart(leader: int) -> dict[int, bytes | None]:
+    """Return the groups that descendants of this process made for themselves, and when their leaders were born.
+
+    Empty where there is no /proc, or it does not tell the children of a process. What has lost its parent on the way
+    is nobody's descendant any more.
+    """
+    found: dict[int, bytes | None] = {}
+    waiting = [leader]
+    while waiting:
+        for child in _children(waiting.pop()):
+            waiting.append(child)
+            try:
+                group = os.getpgid(child)
+            except OSError:
+                continue  # it has ended meanwhile
+            if group not in (leader, 0, os.getpgrp()):
+                found.setdefault(group, birth(group))
+    return found
+
+
+def _children(process: int) -> list[int]:
+    found: list[int] = []
+    try:
+        for thread in os.listdir(f"/proc/{process}/task"):
+            with open(f"/proc/{process}/task/{thread}/children", "rb") as file:
+                found += map(int, file.read().split())
+    except OSError:
+        pass  # it has ended meanwhile, or the system does not tell
+    return found
+
+
 def end(living: dict[int, bytes | None]) -> None:
     """End these groups, but for those whose leader's pid is another process by now: that group was gone long before."""
     ours = [leader for leader, born in living.items() if birth(leader) in (None, born)]
+    for leader in tuple(ours):
+        ours += groups_apart(leader)
     _signal(ours, signal.SIGTERM)
     deadline = time.monotonic() + GRACE
     while ours and time.monotonic() < deadline:

@@ -37,8 +37,8 @@ INITIALIZE: dict[str, Any] = {
 }
 HEADERS = {"Accept": "application/json, text/event-stream"}
 FAMILY = (*child("family"), "deaf")
-OF_A_FAMILY = 5
-"""The child, the one that ignores SIGTERM, a shell, and two that sleep."""
+OF_A_FAMILY = 6
+"""The child, the one that ignores SIGTERM, a shell, two that sleep, and one that sleeps in a session of its own."""
 WIRES = 3
 GONE_SECONDS = 3.5
 """SIGTERM, two seconds, SIGKILL, and some room for a machine that is busy."""

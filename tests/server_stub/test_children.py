@@ -214,6 +214,16 @@ async def test_only_json_rpc_is_heard_and_the_rest_is_logged_harmlessly(caplog: 
     assert not set(logged) & {"\x1b", "\x07", "\x08"}
 
 
+async def test_what_is_not_to_be_logged_is_read_and_heard_all_the_same(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "server_stub")
+    async with running(*command("garbage"), logs_output=False) as heard:
+        assert [message.method for message in await heard.until(1)] == ["notifications/real"]
+    logged = "\n".join(caplog.messages)
+    assert "started, pid" in logged
+    assert "stdout:" not in logged
+    assert "Welcome" not in logged
+
+
 async def test_a_batch_of_the_child_is_split() -> None:
     async with running("cat") as heard:
         await heard.child.write(b'[{"jsonrpc":"2.0","id":1,"result":{}},7,{"jsonrpc":"2.0","method":"n/x"}]')

@@ -1,4 +1,5 @@
-"""An MCP server as `npx` would run it: with children and grandchildren, one of which ignores SIGTERM.
+"""An MCP server as `npx` would run it: with children and grandchildren, one of which ignores SIGTERM, and with one in a
+session of its own, as browsers are started.
 
 Answers every request with its params. With `deaf` it ignores the end of its stdin, as some servers do.
 """
@@ -11,6 +12,7 @@ import sys
 import time
 
 subprocess.Popen(["/bin/sh", "-c", "sleep 600 & sleep 600 & wait"], stdin=subprocess.DEVNULL)
+subprocess.Popen(["sleep", "600"], stdin=subprocess.DEVNULL, start_new_session=True)
 prepared, say_prepared = os.pipe()
 if os.fork() == 0:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
