@@ -25,7 +25,7 @@ from server_stub.core.config_layout import Layout, Listed
 from server_stub.core.config_objects import Notes
 from server_stub.core.config_reading import Surroundings
 from server_stub.core.relaxed_json import Object
-from server_stub.core.roster import Command, Finding, Member, Roster
+from server_stub.core.roster import OF_THE_SERVER, Command, Finding, Member, Roster
 
 LARGEST = 16 * 1024 * 1024
 """Bytes of a configuration file, or of a `.env` file."""
@@ -77,6 +77,7 @@ def examine(path: str, environ: Mapping[str, str], text: str | None = None) -> E
     listed = config_reading.members_of(layout)
     own = {one.entry.name: bundle.own(one, surroundings, notes) for one in listed}
     front, members = config_reading.read(layout, surroundings._replace(own=own), notes)
+    front = front._replace(variables=tuple((name, shared[name]) for name in OF_THE_SERVER if shared.get(name)))
     members = tuple(_settled(member, one, bundle.folder, notes) for member, one in zip(members, listed, strict=True))
     roster = Roster(
         file=path,
@@ -158,6 +159,11 @@ class _Bundle:
         path = os.path.normpath(path)
         self.sources[path] = None
         shown = os.path.join(os.path.dirname(self.path), os.path.relpath(path, self.folder))
+        if may_be_planted(path, self.path):
+            notes.warning(
+                None, "", f"{shown}: is passed over: it belongs to somebody else, in a folder for all.", member
+            )
+            return None
         try:
             content, mode = _content(path)
             self._count(path, content)
@@ -211,11 +217,48 @@ def _check_writers(path: str, status: os.stat_result) -> None:
         return
     if status.st_mode & stat.S_IWOTH:
         raise ConfigError(f"{path}: every user of this machine can write it, so what it says is not done. {HOW} {path}")
-    for folder in dict.fromkeys(os.path.dirname(place) for place in (os.path.abspath(path), os.path.realpath(path))):
+    for folder in _folders_to(path):
         mode = os.stat(folder).st_mode
-        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX and not os.statvfs(folder).f_flag & os.ST_RDONLY:
             text = f"every user of this machine can replace files in its folder. {HOW} {folder}"
             raise ConfigError(f"{path}: {text}")
+
+
+_MOST_LINKS = 40  # Linux follows as many
+
+
+def _folders_to(path: str) -> list[str]:
+    """Return every folder that decides which file this path names, links followed one by one."""
+    folders: dict[str, None] = {}
+    at, links = os.sep, 0
+    parts = [*reversed(os.path.join(os.getcwd(), path).split(os.sep))]
+    while parts:
+        part = parts.pop()
+        if part in ("", ".", ".."):
+            at = os.path.dirname(at) if part == ".." else at
+            continue
+        folders[at] = None
+        place = os.path.join(at, part)
+        links += os.path.islink(place)
+        if os.path.islink(place) and links <= _MOST_LINKS:
+            target = os.readlink(place)
+            at = os.sep if os.path.isabs(target) else at
+            parts += reversed(target.split(os.sep))
+        else:
+            at = place
+    return list(folders)
+
+
+def may_be_planted(path: str, configuration: str) -> bool:
+    """Whether another user can have put a file here that is used because of its name: into /tmp, for example."""
+    if os.name != "posix":
+        return False
+    try:
+        folder, trusted = os.stat(os.path.dirname(path)), {0, os.geteuid(), os.stat(configuration).st_uid}
+        is_for_all = bool(folder.st_mode & stat.S_IWOTH) or folder.st_uid not in trusted
+        return is_for_all and os.stat(path).st_uid not in trusted
+    except OSError:
+        return False  # then it cannot be read either
 
 
 def _decoded(content: bytes, path: str) -> str:

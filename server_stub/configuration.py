@@ -9,6 +9,7 @@ from mcp_remote_py.core.errors import ConfigError
 from mcp_remote_py.core.http.origins import bare_host
 from mcp_remote_py.core.options import Given, Resolved
 from server_stub.core.access import Doors
+from server_stub.core.addressing import DEFAULT_PATTERN
 from server_stub.core.roster import Roster
 from server_stub.option_table import OPTIONS, PREFIX, WHAT_TO_SERVE
 from server_stub.settings import Auth, Child, Hosting, Jwt, Limits, Logbook, ServeSettings, Timing, check
@@ -41,7 +42,7 @@ class Inputs(NamedTuple):
 
 
 def of_front(roster: Roster) -> Given:
-    """Return what the head of a file of servers says about options. Flags and variables win over it."""
+    """Return what a file of servers, and the `.env` beside it, say about options. Flags and variables win over it."""
     front = roster.front
     said = {
         "host": front.host,
@@ -50,6 +51,11 @@ def of_front(roster: Roster) -> Given:
         "public_url": front.base_url,
     }
     found = {name: [(roster.file, text)] for name, text in said.items() if text is not None}
+    beside = dict(front.variables)
+    for option in OPTIONS:
+        name = next((name for name in option.variables if name in beside), None)
+        if name is not None:
+            found[option.name] = [(f"{name} in .env", beside[name])]
     if front.cors_origins:
         found["cors_origin"] = [(roster.file, text) for text in front.cors_origins]
     return found
@@ -124,6 +130,8 @@ def _hosting(
     values = resolved.values
     if values["stdio"] or values["shell"]:
         raise ConfigError("--config names the servers to run. Leave out --stdio and --shell.")
+    if values["host_pattern"] != DEFAULT_PATTERN and values["domain"] is None:
+        raise ConfigError("--host-pattern needs --domain DOMAIN: without one, no server has a host name.")
     return Hosting(
         file=values["config"],
         roster=roster,

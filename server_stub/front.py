@@ -30,6 +30,9 @@ _ADDRESS = request_key("address")
 _TABLE_OF = {"": "sse"}
 """`/{name}/` speaks what /sse speaks: Streamable HTTP, and HTTP+SSE to a GET without a session."""
 
+_TOLD_BY_MESSAGE = frozenset((("GET", "sse"), ("GET", ""), ("GET", "ws"), ("POST", "messages")))
+"""Where clients show nobody what stands in a refusal: why a member does not run is the answer to `initialize`."""
+
 
 class Desk(Protocol):
     """What the front must know of a member, or of the merged server."""
@@ -41,8 +44,13 @@ class Desk(Protocol):
     def doorkeeper(self) -> Doorkeeper: ...
 
     @property
-    def table(self) -> Table | None:
-        """Its endpoints by tail and method; None while it has none, because it may not run."""
+    def table(self) -> Table:
+        """Its endpoints by tail and method."""
+        ...
+
+    @property
+    def may_run(self) -> bool:
+        """Whether it is on, and nothing in the configuration keeps it from running."""
         ...
 
     def vitals(self) -> Vitals: ...
@@ -95,17 +103,17 @@ class Front:
             return Site(directory.doors, directory.doorkeeper, failure=404)
         if found.tail == "health":
             return Site(desk.doors, desk.doorkeeper, any_host=True, asks=False)
-        methods = None if desk.table is None else self._methods(desk, found)
-        failure = 405 if methods is not None and request.method not in methods else None
-        late = found.tail == "ws" and desk.table is not None  # why a member is down is told to who may use it
-        return Site(desk.doors, desk.doorkeeper, late=late, failure=failure)
+        failure = None if request.method in self._methods(desk, found) else 405
+        return Site(desk.doors, desk.doorkeeper, late=found.tail == "ws", failure=failure)
 
     def _address(self, host: str | None, path: str, port: int | None) -> Address:
         """Return whom a request is for. A reverse proxy may take the path of the public URL away, or leave it."""
         directory = self._directory
         found = address(host, path, port, directory.naming, directory.names)
+        if found.place not in (Place.UNKNOWN, Place.NOWHERE):
+            return found
         public = self._public_path
-        if found.place in (Place.UNKNOWN, Place.NOWHERE) and public and path.startswith(f"{public}/"):
+        if public and path.startswith(f"{public}/"):
             return address(host, path.removeprefix(public), port, directory.naming, directory.names)
         return found
 
@@ -120,7 +128,7 @@ class Front:
 
     @staticmethod
     def _methods(desk: Desk, found: Address) -> Mapping[str, Handler]:
-        return (desk.table or {}).get(_TABLE_OF.get(found.tail, found.tail), {})
+        return desk.table.get(_TABLE_OF.get(found.tail, found.tail), {})
 
     # --- the one route -----------------------------------------------------------------------------------------------
 
@@ -136,7 +144,7 @@ class Front:
             return self._nothing(request)
         if found.tail == "health":
             return await self._probe(request, lambda _: _health(found.member, desk))
-        if desk.table is None:
+        if not desk.may_run and (request.method, found.tail) not in _TOLD_BY_MESSAGE:
             return _down(found.member, desk)
         methods = self._methods(desk, found)
         handler = methods.get(request.method)
@@ -164,7 +172,8 @@ class Front:
             is_known = credential is not None and keeper.principal(credential) is not None
             lets_in[keeper] = is_known if keeper.is_on else is_ours
         seen = [name for name in directory.names if lets_in[directory.desk(name).doorkeeper]]
-        servers = {"servers": seen} if seen or lets_in[directory.doorkeeper] else {}
+        hint = "Each server is at /NAME/mcp, /NAME/sse and /NAME/ws. /mcp is all of them, with --aggregate."
+        servers = {"servers": seen, "hint": hint} if seen or lets_in[directory.doorkeeper] else {}
         return json_reply(404, encode({"error": "Not found", **servers}))
 
     def messages(self, request: web.Request) -> str:
@@ -176,11 +185,12 @@ class Front:
 
 async def _health(name: str | None, desk: Desk) -> web.StreamResponse:
     state = desk.vitals().state
-    status = "unhealthy" if desk.table is None or state in (State.FAILED, State.COOLING) else "healthy"
+    status = "unhealthy" if not desk.may_run or state in (State.FAILED, State.COOLING) else "healthy"
     return json_reply(200 if status == "healthy" else 503, encode({"status": status, "server": name}))
 
 
 def _down(name: str | None, desk: Desk) -> web.StreamResponse:
     why = desk.vitals().why or "it is not running"
-    fault = BackendDown(f"The server {name} does not run: {why}", may_have_run=False)
+    hint = "That is for whoever runs mcp-remote-server: `mcp-remote-server check FILE` says where it stands."
+    fault = BackendDown(f"The server {name} does not run: {why}", hint=hint, may_have_run=False)
     return rejected(reject_fault(503, fault, retry_after=30))

@@ -37,6 +37,23 @@ def _port(text: str, where: str) -> int:
     return int(text)
 
 
+def _first_port(text: str, where: str) -> int:
+    if _port(text, where) == 0:
+        raise ConfigError(f"{where}: each server has a known port, so the first is one from 1 to 65535.")
+    return int(text)
+
+
+_LIKE_A_SECRET = re.compile(r"(?=.*[a-z])(?=.*[A-Z])(?=.*[0-9]).{20,}|[0-9a-fA-F]{32,}", re.DOTALL)
+
+
+def variable_name(text: str, where: str) -> str:
+    """Parse the name of a variable. What is none may be the secret itself, so it is not repeated."""
+    is_name = re.fullmatch(r"(--)?[A-Za-z_][\w.-]*", text, re.ASCII)  # with dashes: a flag of another program
+    if is_name is None or _LIKE_A_SECRET.fullmatch(text):
+        raise ConfigError(f"{where}: this is no name of a variable. Write one such as MY_TOKEN, without a $.")
+    return text
+
+
 def _variable(text: str, where: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals or not re.fullmatch(r"[^\s=\x00]+", name) or "\x00" in value:
@@ -132,7 +149,7 @@ OPTIONS: tuple[Option, ...] = (
         "--port-per-server",
         HOSTING,
         "give each server a port of its own, too: this one to the first, the next to the second...",
-        parse=_port,
+        parse=_first_port,
         metavar="PORT",
     ),
     _switch("--aggregate", HOSTING, "serve all of them merged into one on /mcp, /sse and /ws: tools are NAME__TOOL"),
@@ -140,6 +157,7 @@ OPTIONS: tuple[Option, ...] = (
         "--admin-token-env",
         HOSTING,
         "the variable that holds the token for /health/servers, /listmcp and the like, and for what changes something",
+        parse=variable_name,
         metavar="VAR",
         repeats=True,
         default=(),
@@ -191,12 +209,19 @@ OPTIONS: tuple[Option, ...] = (
         "--auth-token-env",
         AUTH,
         "the variable that holds a token which lets in",
+        parse=variable_name,
         metavar="VAR",
         repeats=True,
         default=(),
     ),
     _row("--auth-token-file", AUTH, "a file with one token per line; # begins a comment", metavar="FILE"),
-    _row("--jwt-secret-env", AUTH, "the variable that holds the secret of HS256 JSON Web Tokens", metavar="VAR"),
+    _row(
+        "--jwt-secret-env",
+        AUTH,
+        "the variable that holds the secret of HS256 JSON Web Tokens",
+        parse=variable_name,
+        metavar="VAR",
+    ),
     _row("--jwt-public-key", AUTH, "a PEM file with the public key of RS256 or ES256 tokens", metavar="FILE"),
     _row(
         "--jwt-alg",

@@ -12,7 +12,7 @@ import asyncio
 import hashlib
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import Enum
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -34,6 +34,8 @@ _BACKLOG_BYTES = 8 * 1024 * 1024
 _INBOX = 1000
 _CLOSING_SECONDS = 7.0
 """What the link of a session that ended may take to close."""
+_TO_ASK = 5.0
+"""Seconds in which a client may ask a session whose link could not be opened, to be told why."""
 
 
 class Wire(Enum):
@@ -65,16 +67,21 @@ class Feed:
 
     async def get(self, timeout: float | None = None) -> Event | None:
         """Return the next event; None at the end of the stream. Raises `TimeoutError`."""
+        if timeout is None:
+            return await self._next()
         async with asyncio.timeout(timeout):
-            while True:
-                event = self._reader.take()
-                if event is not None:
-                    self._moved.set()
-                    return event
-                if self._reader.closed:
-                    return None
-                self._news.clear()
-                await self._news.wait()
+            return await self._next()
+
+    async def _next(self) -> Event | None:
+        while True:
+            event = self._reader.take()
+            if event is not None:
+                self._moved.set()
+                return event
+            if self._reader.closed:
+                return None
+            self._news.clear()
+            await self._news.wait()
 
     def replay(self, events: list[Event]) -> None:
         """Put stored events before the live ones."""
@@ -317,13 +324,26 @@ class Session:
         await self._around.store.forget(self.identifier)
 
     async def _hear(self, group: asyncio.TaskGroup) -> None:
+        is_open = False
         try:
             await self._link.open(self._deliver)
+            is_open = True
             group.create_task(self._pump(group))
             await self._link.listen()
         except Fault as fault:
             logger.warning("session %s: %s", self.label, fault)
+            if not is_open:
+                await self._first_request()
             self.end(fault)
+
+    async def _first_request(self) -> None:
+        """Wait for a request to answer: on an event stream or a WebSocket the client has not said anything yet."""
+        try:
+            async with asyncio.timeout(_TO_ASK):
+                while not self._open:
+                    await self._inbox.get()
+        except TimeoutError:
+            pass  # a client that asks for nothing is told nothing
 
     # --- client to server --------------------------------------------------------------------------------------------
 
@@ -372,13 +392,14 @@ class Session:
             self._sent()
             return
         self._sent()  # from now on it counts as open
-        entry = self._open.get(message.key)
+        key = message.key
+        entry = self._open.get(key)
         try:
             await self._link.send(message)
         except Fault as fault:
             await self._answer_if_open(message, entry, fault)
         else:
-            if self._named:
+            if self._named and self._open.get(key) is not None:
                 broken = PeerBroke("The server gave no answer to this request.", hint="Its log may say more.")
                 await self._answer_if_open(message, entry, broken)
 
@@ -552,6 +573,8 @@ class Gateway:
         self.stopping = False
         self.observe: Callable[[str, str | None, JsonId | None], None] | None = None
         """Told of every request of a client: the label of its session, the method, the id."""
+        self.elders: Callable[[], Iterable[Gateway]] = tuple
+        """Gateways whose place this one has taken, while calls are open there."""
         self._connect = connect
         self._store = store
         self._limits = limits
@@ -602,6 +625,11 @@ class Gateway:
         if session is None or session.wire is not wire or session.principal != principal:
             return None
         return session
+
+    def find_leaving(self, wire: Wire, identifier: str, principal: str | None) -> Session | None:
+        """Return a session of an elder: it takes the answers that its open calls wait for, and no requests."""
+        found = (elder.find(wire, identifier, principal) for elder in self.elders())
+        return next((session for session in found if session is not None), None)
 
     async def drain(self, grace: float) -> float:
         """Take no new sessions, and give open calls their grace (seconds). Returns the loop's time to be gone by."""

@@ -157,7 +157,10 @@ class SignInNeeded(Fault):
 
 class Refused(Fault):
     code = -31006
-    default_hint = "Check that the URL is the server's MCP endpoint (often it ends in /mcp or /sse)."
+    default_hint = (
+        "Check that the URL is the server's MCP endpoint (often it ends in /mcp or /sse; where one address has many "
+        "servers, in /NAME/mcp)."
+    )
 
 
 class TooLarge(Fault):

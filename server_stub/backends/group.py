@@ -331,7 +331,7 @@ class _Merged:
         return self._tasks.create_task(work)
 
     def update(self) -> None:
-        """Take in members that have come into the configuration, and let go of those that have left it."""
+        """Take in members that have come into the configuration, let go of those that have left it, try lost ones."""
         tasks = self._tasks
         if tasks is None:
             return  # `listen` will do this
@@ -351,6 +351,7 @@ class _Merged:
                 self._lives[name] = tasks.create_task(member.live())
                 if self._is_greeted:
                     member.want()
+            member.again()
 
     def _let_go(self, member: Membership, *, is_replaced: bool) -> Coroutine[Any, Any, None]:
         """A member has left the configuration: its open calls are answered at once, its link is closed after that."""
@@ -400,7 +401,10 @@ class Group:
         return _Merged(self, peer)
 
     def changed(self) -> None:
-        """Members came or went: every open session takes them in or leaves them out, and its client hears of it."""
+        """Members came or went, or may have been mended: every open session takes them in or leaves them out.
+
+        Its client hears of it.
+        """
         for link in tuple(self._links):
             link.update()
 

@@ -144,6 +144,12 @@ class Membership:
             return
         self._begin()
 
+    def again(self) -> None:
+        """The configuration was read again, or an operator has spoken: one that was lost need not wait any longer."""
+        if self._phase is Phase.OUT and self.fault is not None and not self._has_ended:
+            self._failures = 0
+            self._begin()
+
     async def ready(self, patience: float, *, urgent: bool = False) -> bool:
         """Want it, and wait until it is there, or this attempt to reach it has failed or lasted so many seconds."""
         self.want(urgent=urgent)
@@ -415,7 +421,7 @@ class Membership:
 
     def _naming(self, fault: Fault, *, may_have_run: bool) -> Fault:
         text = str(fault)
-        is_named = text.startswith(f"server {self.name}: ") or f"({self.name})" in text
+        is_named = text.startswith((f"server {self.name}: ", f"{self.name}: ")) or f"({self.name})" in text
         return fault.restated(text if is_named else f"server {self.name}: {text}", may_have_run=may_have_run)
 
 

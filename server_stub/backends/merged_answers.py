@@ -116,7 +116,7 @@ class Answers:
         if request.params.get("cursor") is not None:
             return _error(request, INVALID_PARAMS, "this cursor is unknown: the merged server lists all on one page")
         listing = LISTINGS[request.method or ""]
-        return merged_list(listing, _id(request), await self._lists.merged(listing, request.key))
+        return merged_list(listing, _id(request), *await self._lists.merged(listing, request.key))
 
     async def _set_level(self, request: Message) -> Message:
         level = request.params.get("level")

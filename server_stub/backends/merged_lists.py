@@ -56,14 +56,17 @@ class Lists:
         self._fetches: dict[_Place, _Fetch] = {}
         self._late: dict[_Place, list[str]] = {}
         self._shown: dict[_Place, bytes] = {}
-        self._missed: set[_Place] = set()
+        self._missed: dict[_Place, str] = {}
 
-    async def merged(self, listing: Listing, client: Key | None = None) -> list[str]:
-        """Return the items of all members that answer in time, as the client sees them."""
+    async def merged(self, listing: Listing, client: Key | None = None) -> tuple[list[str], dict[str, str]]:
+        """Return the items of all members that answer in time, as the client sees them; and why others are left out."""
         found = await self.fetch(listing, client)
         for name, items in found.items():
             self._shown[listing.method, name] = _digest(items)
-        return [item for name, items in found.items() for item in self._catalog.shown(listing, name, items)]
+        shown = [item for name, items in found.items() for item in self._catalog.shown(listing, name, items)]
+        names = [one.name for one in self._around.members() if one.name not in found]
+        whys = {name: self._missed.get(("", name)) or self._missed.get((listing.method, name)) for name in names}
+        return shown, {name: why for name, why in whys.items() if why is not None}
 
     async def fetch(self, listing: Listing, client: Key | None = None) -> dict[str, list[str]]:
         """Fetch this list of every member, and tell the catalog. Returns the items as the members wrote them."""
@@ -98,7 +101,7 @@ class Lists:
         if not await member.ready(self._around.patience):
             await self._miss(("", member.name), member, str(member.down()))
             return None
-        self._missed.discard(("", member.name))
+        self._missed.pop(("", member.name), None)
         if not offers(member.greeted, listing):
             return []
         fetch = self._fetches.get(place)
@@ -116,16 +119,17 @@ class Lists:
                 await self._miss(place, member, what)
             return self._late.get(place)
         if fetch.task.cancelled() or (items := fetch.task.result()) is None:
-            await self._miss(place, member, f"server {member.name}: it did not answer {listing.method}")
+            await self._miss(place, member, f"server {member.name}: {listing.method} failed")
             return None
         self._late.pop(place, None)
-        self._missed.discard(place)
+        self._missed.pop(place, None)
         return items
 
     async def _miss(self, place: _Place, member: Membership, why: str) -> None:
         """Say that a member is left out, once for as long as it is."""
-        if place not in self._missed:
-            self._missed.add(place)
+        is_news = place not in self._missed
+        self._missed[place] = why
+        if is_news:
             await self._around.left_out(member, why)
 
     async def _run(self, member: Membership, listing: Listing, fetch: _Fetch, client: Key | None) -> list[str] | None:
@@ -140,7 +144,7 @@ class Lists:
         del self._fetches[place]
         if fetch.is_late and items is not None:
             self._late[place] = items
-            self._missed.discard(place)
+            self._missed.pop(place, None)
             self._catalog.learn(listing, member.name, items)
             if self._shown.get(place) != _digest(items):
                 await self._around.changed(listing)

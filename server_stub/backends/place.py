@@ -97,7 +97,11 @@ class Place:
 
     @property
     def health(self) -> Health:
-        return self._health if self._link is None else self._link.health
+        """Return how its child fares; until that was checked first, the last check is that of the child before."""
+        if self._link is None:
+            return self._health
+        now = self._link.health
+        return now if now.checked is not None else self._health._replace(missed=now.missed)
 
     @property
     def is_ready(self) -> bool:
@@ -232,7 +236,7 @@ class Place:
             logger.exception("%s: a shared child could not be looked after", self._ward.name)
             fault = BackendDown(f"{self._ward.name} failed while it was looked after")
         finally:
-            self._ended(link, fault)
+            self._ended(fault)
             try:
                 await link.close()
             except Fault as unclosed:
@@ -258,9 +262,9 @@ class Place:
                 task.cancel()
         return fault or BackendDown(f"{self._ward.name} ended")
 
-    def _ended(self, link: Watched, fault: Fault | None) -> None:
+    def _ended(self, fault: Fault | None) -> None:
         """The child is on its way out: who waits is told at once, and what comes next is decided."""
-        self._health = link.health
+        self._health = self.health
         self._perform(self._sharing.child_gone(fault or ShuttingDown("the server is shutting down")))
         if fault is None or self._is_retired:
             self.machine.unwanted()

@@ -23,6 +23,7 @@ from mcp_remote_py.core.message import Key, Kind, Message
 from server_stub.backends import Peer
 from server_stub.backends.own import Own
 from server_stub.backends.place import Face, MakeLink, Place, Ward
+from server_stub.backends.watched import Health
 from server_stub.core.roster import Manners
 from server_stub.core.supervision import Guard, together
 from server_stub.core.vitals import State, Vitals
@@ -75,6 +76,7 @@ class Supervised:
         self._starts = 0
         self._restarts = 0
         self._why: str | None = None
+        self._checked = Health()  # of children and places that are gone
         self._said = asyncio.Event()
 
     # --- What clients get --------------------------------------------------------------------------------------
@@ -110,14 +112,13 @@ class Supervised:
             states += {Guard.SPENT: [State.FAILED], Guard.RESTS: [State.COOLING]}.get(self._budget.guard(now), [])
         running = [place.running for place in self._places.values()] + [own.watched.running(1) for own in self._owns]
         healths = [place.health for place in self._places.values()] + [own.watched.health for own in owns]
-        checked = [health for health in healths if health.checked is not None]
-        last = max(checked, key=lambda health: health.checked or 0.0, default=None)
+        last = max((*healths, self._checked), key=lambda health: health.checked or 0.0)
         reasons = [place.why for place in self._places.values() if place.why is not None]
         return Vitals(
             state=together(states),
             running=tuple(sorted((one for one in running if one is not None), key=lambda one: one.since)),
-            last_check=None if last is None else last.checked,
-            response=None if last is None else last.response,
+            last_check=last.checked,
+            response=last.response,
             consecutive_fails=max(
                 self._budget.in_a_row,
                 *(health.missed for health in healths),
@@ -215,11 +216,16 @@ class Supervised:
     def ended(self, own: Own, fault: Fault | None) -> None:
         if own in self._owns:
             self._owns[own] = True
+        self._remember(own.watched.health)
         if fault is not None:
             self._why = str(fault)
 
     def gone(self, own: Own) -> None:
         self._owns.pop(own, None)
+
+    def _remember(self, health: Health) -> None:
+        if (health.checked or 0.0) > (self._checked.checked or 0.0):
+            self._checked = health
 
     async def changed(self, seconds: float) -> None:
         try:
@@ -255,6 +261,8 @@ class Supervised:
             # A link raises nothing but faults, so this is a bug: it ends this place and no other.
             logger.exception("%s: the life of a shared child failed", self._name)
         del self._places[spot]  # in the same step in which nobody wanted it: no request can fall in between
+        self._restarts += place.restarts
+        self._remember(place.health)
 
     async def __aenter__(self) -> Self:
         self._group = await asyncio.TaskGroup().__aenter__()

@@ -11,6 +11,7 @@ import hashlib
 import json
 import re
 import urllib.parse
+from functools import lru_cache
 from typing import NamedTuple
 
 from mcp_remote_py.core.http.origins import bare_host, is_loopback
@@ -33,8 +34,11 @@ class Doors(NamedTuple):
 
 
 _UNSPECIFIED = ("", "0.0.0.0", "::", "*")
+_HEADS = 64
+"""How many different headers are remembered: a client sends the same ones with every message."""
 
 
+@lru_cache(_HEADS)
 def split_host(header: str) -> tuple[str, str] | None:
     """Return host and port (or nothing) of a Host header; None where it is malformed."""
     header = header.strip()

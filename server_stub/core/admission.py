@@ -7,6 +7,7 @@ request where there is exactly one.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
 from mcp_remote_py.core import message, versions
@@ -17,6 +18,9 @@ SOURCE = "mcp-remote-server"
 """`data.source` of the errors that this server writes itself."""
 
 INVALID_REQUEST = -32600
+
+_HEADS = 64
+"""How many different headers are remembered: a client sends the same ones with every message."""
 
 
 class Rejection(NamedTuple):
@@ -62,6 +66,7 @@ class Accepts(NamedTuple):
     events: bool
 
 
+@lru_cache(_HEADS)
 def accepts_of(header: str | None) -> Accepts:
     """Read an Accept header (RFC 9110 section 12.5.1). A client that sends none gets plain JSON."""
     if header is None or not header.strip():
@@ -84,6 +89,7 @@ def check_size(size: int | None, limit: int) -> Rejection | None:
     return reject_fault(413, TooLarge(f"The message is larger than {limit} bytes.", hint=hint, may_have_run=False))
 
 
+@lru_cache(_HEADS)
 def check_post_head(accept: str | None, content_type: str | None) -> Rejection | None:
     """Check Accept and Content-Type of a POST."""
     if not any(accepts_of(accept)):
@@ -105,27 +111,20 @@ def check_get_head(accept: str | None) -> Rejection | None:
 # --- 8 and 9: JSON, shape, batches -----------------------------------------------------------------------------------
 
 
-class Posted(NamedTuple):
-    """The messages of one body, or of one frame."""
+class Posted:
+    """The messages of one body, or of one frame, and what is asked of them again and again, found out once."""
 
-    messages: tuple[Message, ...]
-    is_batch: bool
+    __slots__ = ("identifier", "initialize", "is_batch", "messages", "requests")
 
-    @property
-    def requests(self) -> tuple[Message, ...]:
-        return tuple(one for one in self.messages if one.kind is Kind.REQUEST)
-
-    @property
-    def initialize(self) -> Message | None:
+    def __init__(self, messages: tuple[Message, ...], *, is_batch: bool) -> None:
+        first = messages[0]
+        self.messages = messages
+        self.is_batch = is_batch
+        self.requests = tuple([one for one in messages if one.kind is Kind.REQUEST])
+        self.initialize = first if first.kind is Kind.REQUEST and first.method == "initialize" else None
         """The handshake, which always comes alone."""
-        first = self.messages[0]
-        return first if first.kind is Kind.REQUEST and first.method == "initialize" else None
-
-    @property
-    def identifier(self) -> JsonId | None:
+        self.identifier = self.requests[0].id if len(self.requests) == 1 and not is_batch else None
         """The id a rejection may carry: that of the only request."""
-        requests = self.requests
-        return requests[0].id if len(requests) == 1 and not self.is_batch else None
 
 
 def read_posted(raw: bytes) -> Posted | Rejection:
@@ -202,9 +201,10 @@ def check_requests(posted: Posted, known: Known) -> Rejection | None:
         return reject(400, "This session is initialized already.", identifier)
     seen: set[Key] = set()
     for one in posted.requests:
-        if one.key in known.open or one.key in seen:
-            return reject(400, f"The id {one.key} is already waiting for its answer.", identifier)
-        seen.add(one.key)
+        key = one.key
+        if key in known.open or key in seen:
+            return reject(400, f"The id {key} is already waiting for its answer.", identifier)
+        seen.add(key)
     if seen and known.full:
         full = Refused("Too many requests wait for their answers in this session.", hint="Wait for some of them.")
         return reject_fault(503, full, identifier, retry_after=1)

@@ -131,8 +131,17 @@ INPUT = Place(
     ("options", "command", "args"),
 )
 _HEAD = (
-    Key("baseURL", kinds.TEXT, "The address by which clients reach this server.", ("baseUrl",)),
-    Key("addr", kinds.TEXT, 'Where to listen: ":9090" or "127.0.0.1:9090".'),
+    Key(
+        "baseURL",
+        kinds.text_like(r"[hH][tT]{2}[pP][sS]?://.*"),
+        "The address by which clients reach this server.",
+        ("baseUrl",),
+    ),
+    Key(
+        "addr",
+        kinds.text_like(r"[^/]*:[0-9]{1,5}"),
+        'Where to listen: ":9090" (this machine alone, as 127.0.0.1:9090) or "0.0.0.0:9090" (others, too).',
+    ),
     Key("name", kinds.TEXT, "The name that the merged server tells."),
     Key("version", kinds.TEXT, "The version that the merged server tells."),
 )
@@ -193,7 +202,7 @@ _COMMAND = (
 _REMOTE = (
     Key(
         "url",
-        kinds.TEXT,
+        kinds.text_like(r"([hH][tT]{2}[pP]|[wW][sS])[sS]?://\S+"),
         "The address of a server that runs elsewhere: http, https, ws or wss.",
         ("serverUrl", "httpUrl"),
     ),

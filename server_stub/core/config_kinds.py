@@ -136,9 +136,11 @@ def _variables(node: Node) -> tuple[tuple[str, str], ...]:
     return tuple(_named_texts(node, 'an object of text: {"NAME": "value"}', _variable).items())
 
 
-def _variable(entry: Entry, _found: dict[str, str]) -> str:
+def _variable(entry: Entry, found: dict[str, str]) -> str:
     if _VARIABLE.fullmatch(entry.name) is None:
         raise Unfit(f"{entry.name[:40]!r} is no name of a variable.", entry.node)
+    if entry.name in found:
+        raise Unfit(f"the variable {entry.name} stands here twice.", entry.node)
     try:
         return _text(entry.node)
     except Unfit as error:
@@ -223,45 +225,55 @@ def choice(*words: str, spellings: dict[str, str] | None = None) -> Kind:
             f"{text[:40]!r} is none of {', '.join(words)}.{options.did_you_mean(text, [*words, *others])}", node
         )
 
-    return Kind(f"one of {', '.join(words)}", {"enum": [*words, *others]}, read)
+    listed: Schema = {"anyOf": [{"enum": [*words, *others]}, {"type": "string", "pattern": _VAR}]}
+    return Kind(f"one of {', '.join(words)}", listed, read)
 
 
 _S: Schema = {"type": "string"}
-_FILLED: Schema = {"type": "string", "minLength": 1}
-_DURATION: Schema = {
-    "oneOf": [
-        {"type": "number", "minimum": 0},
-        {"type": "string", "pattern": r"^\s*([0-9]+(\.[0-9]+)?\s*([mM]?[sS]|[mMhHdD])?|[oO][fF][fF]|.*\$\{.*)\s*$"},
-    ]
-}
-_SIZE: Schema = {
-    "oneOf": [
-        {"type": "integer", "minimum": 0},
-        {"type": "string", "pattern": r"^\s*([0-9]+\s*([kKmMgG]?([iI]?[bB])?)|[oO][fF][fF]|.*\$\{.*)\s*$"},
-    ]
-}
+_FILLED: Schema = {"type": "string", "pattern": r"\S"}
+_VAR = r".*\$\{.*"
+"""A text with a variable in it: what it will be, no schema knows."""
+
+
+def _number_or_text(number: Schema, pattern: str) -> Schema:
+    return {"oneOf": [number, {"type": "string", "pattern": rf"^\s*({pattern}|{_VAR})\s*$"}]}
+
+
+_OFF = r"[oO][fF][fF]"
+_TIME = r"\s*([mM]?[sS]|[mMhHdD])?"
+_ABOVE_0 = r"(?=[0-9.]*[1-9])[0-9]+(\.[0-9]+)?"
+_DURATION = _number_or_text({"type": "number", "minimum": 0}, rf"[0-9]+(\.[0-9]+)?{_TIME}|{_OFF}")
+_TIME_ABOVE_0 = _number_or_text({"type": "number", "exclusiveMinimum": 0}, _ABOVE_0 + _TIME)
+_SIZE = _number_or_text({"type": "integer", "minimum": 0}, rf"[0-9]+\s*([kKmMgG]?([iI]?[bB])?)|{_OFF}")
 
 
 def _counted(least: int) -> Schema:
-    return {
-        "oneOf": [{"type": "integer", "minimum": least}, {"type": "string", "pattern": r"^\s*([0-9]+|.*\$\{.*)\s*$"}]
-    }
+    digits = r"[0-9]*[1-9][0-9]*" if least else r"[0-9]+"
+    return _number_or_text({"type": "integer", "minimum": least}, digits)
 
 
-TEXT = Kind("text", _S, _line)
+TEXT = Kind("text", _FILLED, _line)
+
+
+def text_like(pattern: str) -> Kind:
+    """Return the kind of text that editors may check by this pattern; what reads it says what is wrong with it."""
+    return Kind("text", {"type": "string", "pattern": rf"^\s*({pattern}|{_VAR})\s*$"}, _line)
+
+
 WORDS = Kind("an array of text", {"type": "array", "items": _S}, _words)
 TOKENS = Kind("an array of text", {"type": "array", "items": _FILLED, "minItems": 1}, _tokens)
 TEXT_OR_WORDS = Kind(
     "text, or an array of text",
-    {"oneOf": [_FILLED, {"type": "array", "items": _S, "minItems": 1}]},
+    {"oneOf": [_FILLED, {"type": "array", "items": [_FILLED], "additionalItems": _S, "minItems": 1}]},
     _line_or_words,
 )
 FLAG = Kind("true or false", {"type": "boolean"}, _flag)
-VARIABLES = Kind("an object of text", {"type": "object", "additionalProperties": _S}, _variables)
-HEADERS = Kind("an object of text", {"type": "object", "additionalProperties": _S}, _headers)
+_TEXTS: Schema = {"type": "object", "additionalProperties": {"type": ["string", "null"]}}
+VARIABLES = Kind("an object of text", _TEXTS, _variables)
+HEADERS = Kind("an object of text", _TEXTS, _headers)
 SECONDS = Kind(
     'seconds, or text like "30s", "5m"',
-    _DURATION,
+    _TIME_ABOVE_0,
     _by(options.positive_seconds, 'a number of seconds or text like "30s"'),
 )
 SECONDS_OR_OFF = Kind(

@@ -11,6 +11,8 @@ from server_stub.core.config_kinds import shape
 from server_stub.core.relaxed_json import Entry, Node, Object
 
 NAME_LIMIT = 128
+_NAME_BYTES = 240
+"""A file name has 255, and NAME.env must be one."""
 FORMS = "mcpServers (Claude Desktop), servers (VS Code) or mcpProxy with mcpServers (mcp-proxy)"
 
 
@@ -60,7 +62,7 @@ def recognise(document: Node) -> Layout:
         named = (member for member in entry.node.value if not _is_remark(member))
         members += (_listed(member, path, place) for member in named)
     if not containers:
-        raise Unknown(_no_servers(top), document.line)
+        raise _no_servers(top, document.line)
     head = top.last("mcpProxy") or (top.last("server") if top.last("clients") is not None else None)
     return Layout(head, tuple(containers), tuple(members), tuple(_inputs(top)), top)
 
@@ -78,10 +80,12 @@ def unfit_name(name: str) -> str:
         return "the name of a server is empty."
     if re.search(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", name):
         return "control characters may not stand in a name."
+    if not name.isprintable():  # one that turns the writing round, or takes no room, would make two names look alike
+        return "characters that cannot be seen may not stand in a name."
     if "/" in name or "\\" in name or name in (".", ".."):
         return "a name is a part of a path: it has no / and no \\, and is not . or .. itself."
-    if len(name) > NAME_LIMIT:
-        return f"a name has at most {NAME_LIMIT} characters."
+    if len(name) > NAME_LIMIT or len(name.encode()) > _NAME_BYTES:
+        return f"a name has at most {NAME_LIMIT} characters, and {_NAME_BYTES} bytes."
     return "a name does not begin or end with a space." if name != name.strip() else ""
 
 
@@ -126,15 +130,15 @@ def _inputs(top: Object) -> list[Node]:
     return found
 
 
-def _no_servers(top: Object) -> str:
+def _no_servers(top: Object, line: int) -> Unknown:
     for entry in top:
         guess = options.did_you_mean(entry.name, ("mcpServers", "servers"))
         if guess and isinstance(entry.node.value, Object):
-            return f"{entry.name} (line {entry.line}) is not known here.{guess}"
+            return Unknown(f"{entry.name} is not known here.{guess}", entry.line)
     inner = [entry.node.value for entry in top if isinstance(entry.node.value, Object)]
     if inner and all(value.last("command") or value.last("url") for value in inner):
-        return 'the servers stand within "mcpServers": {"mcpServers": {...}}.'
-    return f"there are no servers in it. It takes {FORMS}."
+        return Unknown('the servers stand within "mcpServers": {"mcpServers": {...}}.', line)
+    return Unknown(f"there are no servers in it. It takes {FORMS}.", line)
 
 
 def input_ids(layout: Layout) -> dict[str, dict[str, object]]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
+from server_stub.core.addressing import label_of
 from server_stub.core.config_keys import PLACES, nearest
 from server_stub.core.config_layout import Layout, Listed
 from server_stub.core.config_members import Inherited, read_filter, read_member, read_origins
@@ -57,7 +58,7 @@ def read(layout: Layout, surroundings: Surroundings, notes: Notes) -> tuple[Fron
         members.append(read_member(listed, reader, surroundings.own.get(name, {}), inherited))
     if not members:
         notes.warning(layout.containers[0].line, layout.containers[0].name, "there is no server in it.")
-    _check_cases(layout, notes)
+    _check_host_names(layout, notes)
     return front, tuple(members)
 
 
@@ -95,13 +96,14 @@ def _check_top(layout: Layout, notes: Notes) -> None:
             notes.warning(entry.line, entry.name, f"this key does nothing here. Did you mean {near}?")
 
 
-def _check_cases(layout: Layout, notes: Notes) -> None:
+def _check_host_names(layout: Layout, notes: Notes) -> None:
+    """Two names may differ in what no host name holds: `My Files`, `my-files`."""
     seen: dict[str, Entry] = {}
     for listed in members_of(layout):
         entry = listed.entry
-        before = seen.setdefault(entry.name.lower(), entry)
+        before = seen.setdefault(label_of(entry.name) or entry.name, entry)
         if before is not entry:
-            text = f"{before.name} (line {before.line}) differs only in case: by host name one of them is reached."
+            text = f"its host name is that of {before.name} (line {before.line}): by host name one of them is reached."
             notes.warning(entry.line, listed.path, text, entry.name)
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+_LINE = re.compile(r"[^\r\n]*(?:\r\n|\n|\r)|[^\r\n]+")  # Python's own lines end at characters that end none here
 _PLAIN = re.compile(r"[\w@%+=:,./~^-]+", re.ASCII)
 
 
 def assign(text: str, values: Mapping[str, str]) -> str:
     """Return the text with these variables set: where they stood (the last time counts), else behind all else."""
     line_end = "\r\n" if "\r\n" in text else "\n"
-    lines = text.splitlines(keepends=True)
+    lines = _LINE.findall(text)
     if lines and not lines[-1].endswith(("\n", "\r")):
         lines[-1] += line_end
     for name, value in values.items():

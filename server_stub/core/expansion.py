@@ -44,13 +44,13 @@ def expand(text: str, variables: Mapping[str, str], depth: int = 0) -> Expanded:
     if "${" not in text:
         return Expanded(text)
     parts: list[str] = []
-    found = Expanded("")
+    pieces: list[Expanded] = []
     at = 0
     while True:
         start = text.find("${", at)
         if start < 0:
             parts.append(text[at:])
-            return found._replace(text="".join(parts))
+            return _joined("".join(parts), pieces)
         if start > at and text[start - 1] == "$":
             parts.append(text[at : start - 1] + "${")
             at = start + 2
@@ -63,8 +63,17 @@ def expand(text: str, variables: Mapping[str, str], depth: int = 0) -> Expanded:
         else:
             piece = _one(text[start + 2 : end], variables, depth)
         parts.append(piece.text)
-        found = Expanded("", found.used + piece.used, found.missing + piece.missing, found.wanted + piece.wanted)
+        pieces.append(piece)
         at = end + 1
+
+
+def _joined(text: str, pieces: list[Expanded]) -> Expanded:
+    return Expanded(
+        text,
+        tuple(one for piece in pieces for one in piece.used),
+        tuple(one for piece in pieces for one in piece.missing),
+        tuple(one for piece in pieces for one in piece.wanted),
+    )
 
 
 def _end(text: str, at: int) -> int | None:

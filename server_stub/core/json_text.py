@@ -101,10 +101,11 @@ def take_out(text: str, path: Sequence[str], name: str) -> str:
     if start > braces.start and text[end : end + 1] in ("\r", "\n"):
         end += 2 if text.startswith("\r\n", end) else 1
     else:
-        start, end = item.start, _skip_blanks(text, end)
+        is_last = following is None and item.comma is None and before is not None
+        start, end = item.start, end if is_last else _skip_blanks(text, end)  # `{ "a": 1 }` keeps its blanks
     if item.comma is None and before is not None and before.comma is not None:
         gap = text[before.comma + 1 : start]
-        kept = gap.rstrip(" \t") if start == item.start and end == braces.end else gap
+        kept = gap.rstrip(" \t") if start == item.start and not text[end : braces.end].strip() else gap
         return text[: before.comma] + kept + text[end:]
     emptied = not (text[braces.start : start] + text[end : braces.end]).strip()
     if emptied and len(braces.items) == 1:

@@ -18,6 +18,8 @@ PAGES = 200
 """So many pages of one list are fetched of a member; one with more is listed as far as that."""
 ITEMS = 10_000
 BYTES = 16 * 1024 * 1024
+LEFT_OUT = "mcp-remote-server/leftOut"
+"""Where, in the `_meta` of a merged list, the members are named that are missing from it."""
 
 
 # --- The greeting ---------------------------------------------------------------------------------------------------
@@ -232,9 +234,12 @@ def with_logger(message: Message, member: str) -> Message:
     return splice.with_at(message, ("params",), lambda text: f'{{"logger":{spelled},' + text[1:])
 
 
-def merged_list(listing: Listing, identifier: JsonId, items: Iterable[str]) -> Message:
-    """Return the answer to a list request: all items on one page."""
+def merged_list(
+    listing: Listing, identifier: JsonId, items: Iterable[str], left_out: Mapping[str, str] | None = None
+) -> Message:
+    """Return the answer to a list request: all items on one page. `left_out`: which members are missing, and why."""
     head = msg.encode(identifier).decode("utf-8")
     name = msg.encode(listing.member).decode("utf-8")
-    text = f'{{"jsonrpc":"2.0","id":{head},"result":{{{name}:[{",".join(items)}]}}}}'
+    note = "" if not left_out else ',"_meta":' + msg.encode({LEFT_OUT: dict(left_out)}).decode("utf-8")
+    text = f'{{"jsonrpc":"2.0","id":{head},"result":{{{name}:[{",".join(items)}]{note}}}}}'
     return msg.parse_one(text.encode("utf-8"))

@@ -104,6 +104,19 @@ class Front(NamedTuple):
     """What `/{name}/` is meant to speak. It speaks both here."""
     tokens: tuple[str, ...] = ()
     cors_origins: tuple[str, ...] = ()
+    variables: tuple[tuple[str, str], ...] = ()
+    """What the `.env` beside the file says about the server itself: `OF_THE_SERVER`."""
+
+
+OF_THE_SERVER = (
+    "MCP_DOMAIN",
+    "DOMAIN",
+    "LOG_LEVEL_SYSTEM",
+    "LOG_LEVEL_MCP",
+    "LOG_RETENTION_SYSTEM",
+    "LOG_RETENTION_MCP",
+)
+"""Variables of the shared `.env` that the server takes for its own. Nothing among them lets anybody in."""
 
 
 class Finding(NamedTuple):

@@ -65,7 +65,7 @@ def needs_of(roster: Roster, which: Callable[[str], str | None]) -> Needs:
             continue
         words = what.words or tuple((what.shell or "").split())
         program = words[0] if words else ""
-        uses_docker = uses_docker or program.rpartition("/")[2] in ("docker", "podman")
+        uses_docker = uses_docker or program.rpartition("/")[2] == "docker"
         found = program if "/" in program else which(program) if program else None
         if program and found is None and what.words:
             missing.append(program)

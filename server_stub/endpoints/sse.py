@@ -69,7 +69,10 @@ class Sse:
         identifier = request.query.get("session_id") or request.query.get("sessionId")
         if not identifier:
             return rejected(admission.reject(400, "The parameter session_id is missing.", posted.identifier))
-        session = self._gateway.find(Wire.SSE, identifier, request[PRINCIPAL])
+        whose = (Wire.SSE, identifier, request[PRINCIPAL])
+        session = self._gateway.find(*whose)
+        if session is None and not posted.requests:
+            session = self._gateway.find_leaving(*whose)
         if session is None:
             return rejected(admission.unknown_session(posted.identifier))
         header = request.headers.get("MCP-Protocol-Version")

@@ -61,7 +61,7 @@ class StreamableHttp:
     def _session_for(self, request: web.Request, posted: Posted) -> Session | Rejection:
         """Find or open the session of a POST."""
         header = request.headers.get("MCP-Protocol-Version")
-        session = None if self._stateless else self._find(request)
+        session = None if self._stateless else self._find(request, leaving=not posted.requests)
         known = session.known if session else NOTHING_KNOWN
         rejection = (
             admission.check_batch(posted, known, header)
@@ -196,7 +196,7 @@ class StreamableHttp:
 
     def _existing(self, request: web.Request) -> Session | Rejection:
         """Find the session of a GET or DELETE."""
-        session = self._find(request)
+        session = self._find(request, leaving=True)
         known = session.known if session else NOTHING_KNOWN
         rejection = admission.check_version(request.headers.get("MCP-Protocol-Version"), known)
         if rejection is not None:
@@ -205,9 +205,10 @@ class StreamableHttp:
             return admission.missing_session(None)
         return session or admission.unknown_session()
 
-    def _find(self, request: web.Request) -> Session | None:
-        identifier = request.headers.get(SESSION_ID)
-        return None if identifier is None else self._gateway.find(Wire.STREAMABLE, identifier, request[PRINCIPAL])
+    def _find(self, request: web.Request, *, leaving: bool) -> Session | None:
+        """Return the session that a request names; `leaving`: also one whose calls are being waited for."""
+        whose = (Wire.STREAMABLE, request.headers.get(SESSION_ID, ""), request[PRINCIPAL])
+        return self._gateway.find(*whose) or (self._gateway.find_leaving(*whose) if leaving else None)
 
 
 def _stopping(identifier: JsonId | None) -> Rejection:

@@ -5,8 +5,8 @@ The query is not logged (on `/messages` it names the session), nor is any header
 
 from __future__ import annotations
 
-import asyncio
 import logging
+import time
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
@@ -23,25 +23,26 @@ def observe(paths: tuple[str, ...]) -> Middleware:
 
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-        begin = asyncio.get_running_loop().time()
-        path = printable(request.path)
+        is_told = logger.isEnabledFor(logging.DEBUG)
+        begin = time.monotonic() if is_told else 0.0
         response: web.StreamResponse | None = None
         try:
             response = await handler(request)
         except web.HTTPException as failure:
             response = _reply(failure, paths)
         except ConnectionError:
-            logger.debug("%s %s: the client has gone", request.method, path)
+            logger.debug("%s %s: the client has gone", request.method, printable(request.path))
             raise
         except Exception:
-            logger.exception("%s %s failed", request.method, path)
+            logger.exception("%s %s failed", request.method, printable(request.path))
             if request.writer.output_size > 0:
                 raise  # too late for another answer; aiohttp closes the connection
             response = json_reply(500, encode({"error": "Internal error"}))
         finally:
-            status = response.status if response is not None else 0
-            took = (asyncio.get_running_loop().time() - begin) * 1000
-            logger.debug("%s %s -> %d, %.1f ms", request.method, path, status, took)
+            if is_told:
+                status = response.status if response is not None else 0
+                took = (time.monotonic() - begin) * 1000
+                logger.debug("%s %s -> %d, %.1f ms", request.method, printable(request.path), status, took)
         return response
 
     return guard

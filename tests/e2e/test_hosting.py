@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 import socket
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +60,7 @@ async def test_each_server_is_an_endpoint_by_path_host_and_port(tmp_path: Path, 
             for path in (f"/{name}/mcp", f"/servers/{name}/mcp", f"/{name}/", f"/{name}"):
                 assert await who(server, path) == name
             assert await who(server, "/mcp", Host=f"{name}.mcp.example.com") == name
+        await server.until_logged(f"servers: a (port {free_ports}), b (port {free_ports + 1})")
         for offset, name in enumerate(("a", "b")):
             own = HostedServer(server.process, f"http://127.0.0.1:{free_ports + offset}", server.file, server.http)
             assert await who(own, "/mcp") == name
@@ -101,6 +104,7 @@ async def test_an_unknown_name_is_404_and_names_the_servers_to_those_who_may_use
         assert "servers" not in stranger.json()
         known = await server.get("/nobody/mcp", Authorization="Bearer opensesame")
         assert (known.status_code, known.json()["servers"]) == (404, ["a", "b"])
+        assert "/NAME/mcp" in known.json()["hint"]
         assert (await server.client("/a/mcp").post(initialize())).status_code == 401
         assert await who(server, "/a/mcp", Authorization="Bearer opensesame") == "a"
         assert (await server.client("/a/mcp").get()).status_code == 401
@@ -120,11 +124,40 @@ async def test_a_member_that_does_not_run_says_which_and_why(tmp_path: Path) -> 
             assert answer.status_code == 503
             assert name in answer.text
             assert word in answer.text
+            assert "mcp-remote-server check" in answer.json()["error"]["data"]["hint"]
         for name in ("missing", "dying"):
             document = message_in(await server.client(f"/{name}/mcp").post(initialize()))
             assert document["id"] == initialize()["id"]
             assert name in document["error"]["message"]
         assert await who(server, "/a/mcp") == "a"
+        await server.until_logged("servers: a, b, off (disabled), missing, wrong (cannot be started), dying")
+        await server.until_logged("missing: there is no program 'no-such-program-anywhere' here")
+
+
+@pytest.mark.parametrize(("entry", "word"), [(named("x", disabled=True), "disabled"), ({"command": 7}, "command")])
+async def test_why_a_member_does_not_run_is_told_by_event_stream_and_websocket(
+    entry: dict[str, Any], word: str, tmp_path: Path
+) -> None:
+    async with hosted(two(member=entry), tmp_path) as server:
+        async with connect(f"{server.url.replace('http', 'ws')}/member/ws", proxy=None) as talk:
+            await talk.send(json.dumps(initialize()))
+            told = [await talk.recv()]
+        async with server.http.stream("GET", f"{server.url}/member/sse") as stream:
+            found = [line.removeprefix("data: ") async for line in _data_until_answered(server, stream)]
+            told.append(found[-1])
+        for text in told:
+            document = json.loads(text)
+            assert document["id"] == initialize()["id"]
+            assert {"member", word} <= set(re.findall(r"\w+", document["error"]["message"]))
+
+
+async def _data_until_answered(server: HostedServer, stream: httpx.Response) -> AsyncIterator[str]:
+    """Yield the data of an event stream to its end; the first is where to ask, and `initialize` is asked there."""
+    async for line in stream.aiter_lines():
+        if line.startswith("data: /"):
+            await server.http.post(server.url + line.removeprefix("data: "), json=initialize())
+        elif line.startswith("data: "):
+            yield line
 
 
 async def test_tokens_of_a_member_are_its_own(tmp_path: Path) -> None:
@@ -149,12 +182,18 @@ async def test_tokens_of_a_member_are_its_own(tmp_path: Path) -> None:
 
 
 async def test_the_merged_server_has_the_tools_of_all_and_calls_the_right_one(tmp_path: Path) -> None:
-    document = two(broken={"command": "no-such-program-anywhere"})
-    async with hosted(document, tmp_path, "--aggregate") as server:
+    more = {
+        "broken": {"command": "no-such-program-anywhere"},
+        "wrong": {"command": 7},
+        "off": named("off", disabled=True),
+    }
+    async with hosted(two(**more), tmp_path, "--aggregate") as server:
         client = server.client("/mcp")
-        await client.start()
-        tools = message_in(await client.post(LIST))["result"]["tools"]
-        assert {tool["name"] for tool in tools} == {"a__whoami", "a__environment", "b__whoami"}
+        greeting = message_in(await client.start())["result"]
+        assert greeting["instructions"] == "Not available at the moment: broken, wrong."
+        found = message_in(await client.post(LIST))["result"]
+        assert {tool["name"] for tool in found["tools"]} == {"a__whoami", "a__environment", "b__whoami"}
+        assert {*found["_meta"]["mcp-remote-server/leftOut"]} == {"broken", "wrong"}
         for name in ("a", "b"):
             assert (await server.call(client, f"{name}__whoami"))["name"] == name
         async with launch(f"{server.url}/mcp") as host:
@@ -190,6 +229,22 @@ async def test_a_child_gets_the_default_set_its_own_and_nothing_of_ours(tmp_path
         assert not {"GIVEN", "T", "UNRELATED", "MCP_AUTH_TOKEN", "CONFIG_PATH"} & set(found)
 
 
+async def test_whoever_gets_all_variables_gets_no_token_of_ours_and_tells_no_secret(tmp_path: Path) -> None:
+    tokens = {"options": {"authTokens": ["${OURS}"]}}
+    line = "echo cannot sign in with --password hidden-word >&2; exit 3"
+    members = {"a": named("a", "environment", passEnvironment=True), "b": {"shell": line}}
+    env = {"OURS": "opensesame", "UNRELATED": "1", "MCP_AUTH_TOKEN": "secret-of-ours"}
+    async with hosted({"mcpProxy": tokens, "mcpServers": members}, tmp_path, env=env) as server:
+        client = server.client("/a/mcp", Authorization="Bearer opensesame")
+        await client.start()
+        found = await server.call(client, "environment")
+        assert found["UNRELATED"] == "1"
+        assert not {"OURS", "MCP_AUTH_TOKEN"} & set(found)
+        failed = await server.client("/b/mcp", Authorization="Bearer opensesame").post(initialize())
+        assert "cannot sign in" in failed.text
+        assert "hidden-word" not in failed.text
+
+
 # --- hot reload ------------------------------------------------------------------------------------------------------
 
 
@@ -199,7 +254,7 @@ async def test_a_change_of_the_file_reaches_only_what_changed(tmp_path: Path) ->
         await stays.start()
         pid = (await server.call(stays, "whoami"))["pid"]
         server.rewrite({"mcpServers": {"a": two()["mcpServers"]["a"], "b": named("b", "other"), "c": named("c")}})
-        await server.until_logged("the configuration was read again")
+        assert "(c, b)" in await server.until_logged("the configuration was read again")
         assert await who(server, "/c/mcp") == "c"
         changed = server.client("/b/mcp")
         await changed.start()
@@ -209,6 +264,24 @@ async def test_a_change_of_the_file_reaches_only_what_changed(tmp_path: Path) ->
         await server.until_logged("0 started, 2 stopped")
         assert (await server.get("/c/mcp")).status_code == 404
         assert (await server.call(stays, "whoami"))["pid"] == pid
+
+
+async def test_a_call_that_asks_its_client_may_end_while_its_server_is_replaced(tmp_path: Path) -> None:
+    async with hosted(two(a=named("a", "ask")), tmp_path) as server:
+        client = server.client("/a/mcp")
+        await client.start()
+        call = {"jsonrpc": "2.0", "id": 5, "method": "tools/call", "params": {"name": "ask"}}
+        async with client.posting(call) as events:
+            question = await events.message()
+            server.rewrite(two(a=named("a", "ask", "other")))
+            await server.until_logged("1 replaced")
+            assert (await client.post({**call, "id": 6})).status_code == 404  # it is to begin a new session
+            answer = {"jsonrpc": "2.0", "id": question["id"], "result": {"role": "assistant"}}
+            stranger = server.client("/a/mcp")
+            assert (await stranger.post(answer)).status_code == 400
+            assert (await client.post(answer)).status_code == 202
+            assert "assistant" in str((await events.message())["result"])
+        await who(server, "/b/mcp")
 
 
 async def test_a_file_that_cannot_be_read_changes_nothing_and_is_told_of(tmp_path: Path) -> None:
@@ -247,6 +320,31 @@ async def test_tokens_of_the_head_change_without_a_restart(tmp_path: Path) -> No
         assert await who(server, "/a/mcp", Authorization="Bearer token-two") == "a"
         old = server.client("/a/mcp", Authorization="Bearer token-one")
         assert (await old.post(initialize())).status_code == 401
+
+
+async def test_tokens_of_a_member_change_without_a_restart_and_sessions_of_those_taken_away_end(tmp_path: Path) -> None:
+    def document(*tokens: str, **more: Any) -> dict[str, Any]:
+        return two(a=named("a", "whoami", "sleep", options={"authTokens": tokens}, **more))
+
+    async with hosted(document("one", "two"), tmp_path) as server:
+        ann, bob = (server.client("/a/mcp", Authorization=f"Bearer {token}") for token in ("one", "two"))
+        await ann.start()
+        await bob.start()
+        pid = (await server.call(ann, "whoami"))["pid"]
+        async with bob.getting() as stream, asyncio.TaskGroup() as group:
+            call = group.create_task(server.call(bob, "sleep", seconds=20))
+            await asyncio.sleep(0.2)
+            server.rewrite(document("one", "three"))
+            await server.until_logged("1 sessions were ended")
+            assert await stream.rest() == []
+            assert "token" in (await call)["error"]["message"]
+        assert (await server.call(ann, "whoami"))["pid"] == pid
+        assert await who(server, "/a/mcp", Authorization="Bearer three") == "a"
+        assert (await bob.post(initialize())).status_code == 401
+        server.rewrite(document("three", cwd=str(tmp_path)))  # something else changed with it
+        await server.until_logged("1 replaced")
+        assert (await ann.post(initialize())).status_code == 401
+        assert sum("1 sessions were ended" in line for line in server.log) == 2
 
 
 # --- start and end ---------------------------------------------------------------------------------------------------
@@ -369,13 +467,17 @@ async def test_with_a_token_operators_clean_up_and_restart(tmp_path: Path) -> No
 
 async def test_logs_of_members_go_to_files_of_their_own(tmp_path: Path) -> None:
     folder = tmp_path / "logs"
-    async with hosted(two(c=named("c", "crash")), tmp_path, "--log-dir", str(folder)) as server:
-        client = server.client("/c/mcp")
-        await client.start()
-        await client.post({"jsonrpc": "2.0", "id": 5, "method": "tools/call", "params": {"name": "crash"}})
+    silent = named("s", "crash", options={"logEnabled": False})
+    async with hosted(two(c=named("c", "crash"), s=silent), tmp_path, "--log-dir", str(folder)) as server:
+        for name in ("c", "s"):
+            client = server.client(f"/{name}/mcp")
+            await client.start()
+            await client.post({"jsonrpc": "2.0", "id": 5, "method": "tools/call", "params": {"name": "crash"}})
         await who(server, "/a/mcp")
     text = (folder / "mcp-c.log").read_text()
     assert "out of cheese" in text
     assert "Method: tools/call, ID: 5, SessionID: " in text
     assert "out of cheese" not in (folder / "mcp-a.log").read_text()
+    assert "s stderr: out of cheese" not in (folder / "mcp-s.log").read_text()
+    assert "Method: tools/call, ID: 5" in (folder / "mcp-s.log").read_text()
     assert (folder / "system.log").stat().st_mode & 0o777 == 0o600

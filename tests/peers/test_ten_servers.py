@@ -1,4 +1,7 @@
-"""Ten servers that people run, in one process of ours, as official SDKs, our bridge and mcp-remote reach them."""
+"""Ten servers that people run, in one process of ours, as official SDKs, our bridge and mcp-remote reach them.
+
+And the examples of configurations that others wrote for such a program, which start as they are.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import httpx
 import pytest
 
+from server_stub.config_file import read_roster
 from tests.peers.install import Peers
 from tests.peers.programs import PATHS, bridge, console_script, raw_host, run_host, running
 from tests.peers.ten_servers import FORMS, PAGE, TOKEN, Real, ten_servers, write_config, write_remote_config
+from tests.support.config_folder import CONFIGS, ENVIRON, FILES
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180), pytest.mark.xdist_group("ten-servers")]
 
@@ -39,6 +45,13 @@ which would take as long as all other tests together."""
 BRIDGES = {"ours": ("http", "sse", "ws"), "mcp-remote": ("http", "sse")}
 """The wires of each bridge."""
 FEW = 3
+EXAMPLES = {
+    "seed001_development.json": {"memory": "memory", "sequential-thinking": "thinking", "filesystem": "filesystem"},
+    "seed001_production.json": {"memory-mcp": "memory", "sequential-thinking": "thinking"},
+    "seed001_full.json": {"memory": "memory", "sequential-thinking": "thinking"},
+}
+"""The examples with servers that are real, and which of the ten each is. The others are of machines that we do not have,
+or stand for something (`command-to-run`)."""
 PATIENCE = 40.0
 """Seconds until a member that starts slowly has joined the merged list."""
 _LISTENING = re.compile(r"listening on http://127\.0\.0\.1:(\d+)")
@@ -65,10 +78,10 @@ class Stop(NamedTuple):
 
 
 @asynccontextmanager
-async def hosted(file: Path, *options: str) -> AsyncIterator[str]:
+async def hosted(file: Path, *options: str, cwd: Path | None = None) -> AsyncIterator[str]:
     """Run `mcp-remote-server --config` on a free port; yield `http://127.0.0.1:PORT`."""
     command = [console_script("mcp-remote-server"), "--config", str(file), "--host", "127.0.0.1", "--port", "0"]
-    async with running([*command, *options], env={"TOKEN_OF_THE_FILE": TOKEN}) as child:
+    async with running([*command, *options], env={**ENVIRON, "TOKEN_OF_THE_FILE": TOKEN}, cwd=cwd) as child:
         match = await child.logged(_LISTENING)
         yield f"http://127.0.0.1:{match.group(1)}"
 
@@ -274,3 +287,29 @@ async def test_bridges_reach_all_ten_by_path_some_by_host_name_and_all_as_one(pr
     async with hosted(row.file("claude"), "--domain", "localhost", "--aggregate") as url:
         await bridged(row, pathed(url, wires, row.servers), program)
         await bridged(row, [*named(url, wires, row.servers[:FEW]), *merged(url, wires, row.servers)], program)
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name.startswith("seed")])
+async def test_the_examples_of_the_seeds_start(name: str, row: Row) -> None:
+    # In this folder `npx -y` finds what is installed already, and asks no registry.
+    async with hosted(CONFIGS / name, cwd=row.peers.folder) as url, httpx.AsyncClient(base_url=url) as client:
+        assert (await client.get("/health")).json()["status"] == "healthy"
+        listed = [one["name"] for one in (await client.get("/listmcp")).json()["servers"]]
+        assert listed == _names_in(CONFIGS / name)
+        async with asyncio.TaskGroup() as group:
+            for member, like in EXAMPLES.get(name, {}).items():
+                group.create_task(_offers(f"{url}/{member}/mcp", row.direct[like]["tools"]))
+        if "simple-echo" in listed:  # it is `cat`, which is no MCP server, but has a stream
+            async with client.stream("GET", "/simple-echo/sse") as stream:
+                lines = stream.aiter_lines()
+                assert await anext(lines) == "event: endpoint"
+                assert (await anext(lines)).startswith("data: /simple-echo/messages?")
+
+
+def _names_in(file: Path) -> list[str]:
+    return [member.name for member in read_roster(str(file), ENVIRON).members]
+
+
+async def _offers(url: str, tools: list[str]) -> None:
+    seen = await speak([*bridge(url, "http"), "--allow-http"], Stop("example", url, [], "http"))
+    assert seen["tools"] == tools

@@ -183,3 +183,8 @@ def test_the_options_of_a_server_win_key_by_key(folder: Folder) -> None:
     assert every == Manners(log=False, panic_if_invalid=True, allow=("a",), share="shared")
     assert some == Manners(log=True, panic_if_invalid=True, share="shared")
     assert near.share == "session"
+
+
+def test_a_filter_may_say_allow_and_block_without_a_mode(folder: Folder) -> None:
+    manners = folder.member({"command": "x", "toolFilter": {"allow": ["read_*"], "block": ["read_all"]}}).manners
+    assert (manners.allow, manners.block) == (("read_*",), ("read_all",))

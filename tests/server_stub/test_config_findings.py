@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mcp_remote_py.core.errors import ConfigError
 from server_stub.config_file import examine, inspect, read_roster
-from server_stub.core.roster import Command, Member, Roster
+from server_stub.core.roster import Command, Member, Remote, Roster
 from tests.support.config_folder import CONFIGS, ENVIRON, FILES, Folder
 
 
@@ -99,7 +99,7 @@ def test_a_bad_server_is_told_why_and_harms_no_other(folder: Folder, entry: Any,
     assert [(found.member, found.key, found.line) for found in roster.errors] == [("bad", f"mcpServers.bad{key}", 1)]
 
 
-@pytest.mark.parametrize("name", ["", " ", "a/b", "a\\b", ".", "..", "a\nb", "a\0b", "\ud800", " a", "x" * 129])
+@pytest.mark.parametrize("name", ["", " ", "a/b", "a\\b", ".", "..", "a\nb", "a\0b", "\ud800", " a", "x" * 129, "€" * 90, "a\u202eb"])
 def test_names_that_are_no_part_of_a_path_are_refused(folder: Folder, name: str) -> None:
     text = '{"mcpServers": {"good": {"command": "x"}, NAME: {"command": "x"}}}'.replace("NAME", _quoted(name))
     good, bad = folder.read(text).members
@@ -189,9 +189,10 @@ def test_folders_and_files_that_only_look_like_env_files_do_no_harm(folder: Fold
     assert folder.member({"command": "x"}) == Member("a", Command(("x",)))
 
 
-def test_names_that_differ_in_case_alone_are_a_warning(folder: Folder) -> None:
-    roster = folder.read({"mcpServers": {"Time": {"command": "x"}, "time": {"command": "x"}}})
-    assert _said(roster) == [("warning", 1, "mcpServers.time")]
+@pytest.mark.parametrize(("first", "second"), [("Time", "time"), ("My Files", "my-files")])
+def test_two_names_with_one_host_name_are_a_warning(folder: Folder, first: str, second: str) -> None:
+    roster = folder.read({"mcpServers": {first: {"command": "x"}, second: {"command": "x"}}})
+    assert _said(roster) == [("warning", 1, f"mcpServers.{second}")]
 
 
 def test_what_stands_twice_is_an_error(folder: Folder) -> None:
@@ -203,6 +204,10 @@ def test_what_stands_twice_is_an_error(folder: Folder) -> None:
     assert "first in line 1" in str(roster.members[0].invalid)
     with pytest.raises(ConfigError, match=r"config.json:2: mcpServers: this stands here twice"):
         read_roster(folder.write("config.json", '{"mcpServers": {"a": {"command": "x"}},\n"mcpServers": {}}'), {})
+    roster = folder.read('{"mcpServers": {"a": {"command": "x", "env": {"A": "1",\n"A": "2"}}}}')
+    assert [(found.line, found.key, found.text) for found in roster.errors] == [
+        (2, "mcpServers.a.env", "the variable A stands here twice.")
+    ]
 
 
 def test_unknown_keys_are_warnings_and_remarks_are_nothing(folder: Folder) -> None:
@@ -219,7 +224,7 @@ def test_unknown_keys_are_warnings_and_remarks_are_nothing(folder: Folder) -> No
         ("", "config.json:1: column 1: this is no JSON"),
         ("[]", "config.json:1: a configuration is an object"),
         ("{}", "config.json:1: there are no servers in it"),
-        ('{"mcpServer": {}}', "Did you mean mcpServers?"),
+        ('{\n"mcpServer": {}}', r"config.json:2: mcpServer is not known here. Did you mean mcpServers\?"),
         ('{"memory": {"command": "x"}}', 'the servers stand within "mcpServers"'),
         ('{"mcpServers": []}', "mcpServers: this is an array"),
         ('{"mcpProxy": {"addr": "x"}, "mcpServers": {}}', r"mcpProxy.addr: this is no address"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -113,6 +114,31 @@ def test_values_that_came_from_env_files_and_env_are_secrets(folder: Folder) -> 
     assert not any(secret in repr(roster.members) for secret in roster.secrets)
 
 
+def test_variables_that_hold_our_tokens_are_known_and_reach_no_child(folder: Folder) -> None:
+    folder.write("a.env", "OURS=own-token\nITS=value\n")
+    head = {"options": {"authTokens": ["${HEAD}"]}}
+    ours = {"command": "x", "options": {"authTokens": ["${OURS:-none}", "plain"]}}
+    given = {"command": "x", "env": {"GIVEN": "${HEAD}"}}  # who writes that wants it
+    roster = folder.read({"mcpProxy": head, "mcpServers": {"a": ours, "b": given}}, {"HEAD": "head-token"})
+    assert roster.errors == ()
+    assert roster.token_variables == ("HEAD", "OURS")
+    commands = [member.what for member in roster.members]
+    assert [one.env for one in commands if isinstance(one, Command)] == [
+        (("ITS", "value"),),
+        (("GIVEN", "head-token"),),
+    ]
+
+
+def test_what_a_variable_holds_is_not_told_with_what_is_wrong(folder: Folder) -> None:
+    entry = {"command": "x", "share": "${WORD}", "pingInterval": "${WORD}", "cwd": "/nowhere/${MY_TOKEN}"}
+    roster = folder.read({"mcpServers": {"a": entry}}, {"WORD": "what-it-holds", "MY_TOKEN": "abcd-efgh"})
+    told = " ".join(map(str, roster.findings))
+    assert len(roster.errors) == 3
+    assert "'${WORD}' is none of" in told
+    assert "there is no folder '/nowhere/[secret]'" in told
+    assert "what-it-holds" not in told
+
+
 def test_the_digest_knows_every_file_and_sources_name_them(folder: Folder) -> None:
     document = {"mcpServers": {"a": {"command": "x"}}}
     first = folder.read(document)
@@ -149,6 +175,40 @@ def test_a_link_to_a_folder_that_any_user_may_write_is_refused(folder: Folder) -
     (folder.path / "open").chmod(0o777)
     with pytest.raises(ConfigError, match="replace files in its folder"):
         read_roster(str(folder.path / "link.json"), {})
+
+
+@on_posix
+def test_no_folder_on_the_way_may_be_written_by_any_user(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder.path / "open" / "safe").mkdir(parents=True)
+    (folder.path / "open").chmod(0o777)
+    target = folder.write("open/safe/config.json", '{"mcpServers": {}}')
+    with pytest.raises(ConfigError, match=r"replace files in its folder.*/open$"):
+        read_roster(target, {})
+    target = folder.write("config.json", '{"mcpServers": {}}')
+    (folder.path / "open" / "between").symlink_to(folder.path)
+    (folder.path / "link").symlink_to("open/between")
+    with pytest.raises(ConfigError, match=r"replace files in its folder.*/open$"):
+        read_roster(str(folder.path / "link" / "config.json"), {})
+    (folder.path / "loop").symlink_to("loop")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_roster(str(folder.path / "loop"), {})
+    # as Kubernetes mounts a ConfigMap: open to all by its mode, and nobody can write there
+    folder.path.chmod(0o777)
+    monkeypatch.setattr("os.statvfs", lambda _: SimpleNamespace(f_flag=os.ST_RDONLY))
+    assert read_roster(target, {}).errors == ()
+
+
+@on_posix
+@pytest.mark.skipif(getattr(os, "geteuid", int)() != 0, reason="only root can give files away")
+def test_an_env_file_that_somebody_else_put_into_a_folder_for_all_is_passed_over(folder: Folder) -> None:
+    folder.path.chmod(0o1777)  # like /tmp
+    for name in (".env", "a.env"):
+        os.chown(folder.write(name, "A=planted\n"), 4321, 4321)
+    roster = folder.read({"mcpServers": {"a": {"command": "x", "args": ["${A:-mine}"]}}})
+    assert roster.members[0].what == Command(("x", "mine"))
+    assert ["passed over" in found.text for found in roster.findings] == [True, True]
+    folder.path.chmod(0o755)  # here only root could have put them
+    assert folder.command({"command": "x", "args": ["${A}"]}).words == ("x", "planted")
 
 
 @on_posix

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from mcp_remote_py.core.errors import ConfigError
 from server_stub import configuration, option_table
 from server_stub.cli import read_settings
-from server_stub.settings import Auth, Child, Jwt, ServeSettings, check
+from server_stub.settings import Auth, Child, Hosting, Jwt, ServeSettings, check
 
 TOKEN = {"T": "the token"}
 
@@ -34,6 +36,30 @@ def test_a_flag_wins_over_a_variable_and_our_variable_over_the_common_one() -> N
     assert configured(env=env).port == 2
     assert configured(env={"PORT": "1"}).port == 1
     assert configured("--port=0").port == 0
+
+
+def test_the_env_file_beside_a_file_of_servers_says_what_the_server_itself_may_be_told_there(tmp_path: Path) -> None:
+    file = tmp_path / "servers.json"
+    file.write_text('{"mcpServers": {"a": {"command": "x"}}}', encoding="utf-8")
+    beside = (
+        "DOMAIN=example.com\nLOG_LEVEL_MCP=ERROR\nLOG_RETENTION_SYSTEM=2h\nPORT=7\nMCP_REMOTE_SERVER_HOST=0.0.0.0\n"
+    )
+    (tmp_path / ".env").write_text(beside, encoding="utf-8")
+
+    def hosting(*arguments: str, **environ: str) -> Hosting:
+        found = read_settings(["--config", str(file), *arguments], environ)
+        assert found is not None
+        assert (found.port, found.host) == (8080, "127.0.0.1")
+        assert found.hosting is not None
+        return found.hosting
+
+    assert hosting().domain == "example.com"
+    assert (hosting().logbook.member_level, hosting().logbook.system_retention) == ("error", 7200.0)
+    assert hosting(DOMAIN="other.org").domain == "other.org"
+    assert hosting("--domain", "flag.org", DOMAIN="other.org").domain == "flag.org"
+    (tmp_path / ".env").write_text("LOG_LEVEL_MCP=loud\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"LOG_LEVEL_MCP in \.env"):
+        hosting()
 
 
 def test_the_command_stands_behind_two_dashes_whatever_it_is() -> None:
@@ -133,6 +159,7 @@ def test_loopback_needs_none(host: str) -> None:
         (("--demo", "--log-level", "inf"), "Did you mean info?"),
         (("--demo", "--port", "65536"), "no port"),
         (("--demo", "--port", "x"), "no port"),
+        (("--config", "x", "--port-per-server", "0"), "from 1"),
         (("--demo", "--port"), "--port"),
         (("--demo", "--max-body", "much"), "no size"),
         (("--demo", "--grace", "8s"), "7s at most"),
@@ -147,6 +174,26 @@ def test_loopback_needs_none(host: str) -> None:
 )
 def test_what_cannot_work_is_refused_with_what_to_do(arguments: tuple[str, ...], words: str) -> None:
     assert words in refusal(*arguments)
+
+
+@pytest.mark.parametrize("flag", ["--auth-token-env", "--admin-token-env", "--jwt-secret-env"])
+@pytest.mark.parametrize("value", ["", "gDRFYAzR-kp1upLHYWY3oOAJX7ENLE", "a3f9" * 8, "hush-hush!"])
+def test_a_secret_in_the_place_of_its_variable_is_refused_and_not_repeated(flag: str, value: str) -> None:
+    said = refusal("--demo", flag, value)
+    assert f"{flag}: this is no name of a variable" in said
+    assert not value or value not in said
+
+
+def test_names_of_hosts_need_a_domain(tmp_path: Path) -> None:
+    file = tmp_path / "servers.json"
+    file.write_text('{"mcpServers": {"a": {"command": "x"}}}')
+    line = ["--config", str(file), "--host-pattern", "mcp-{name}.{domain}"]
+    with pytest.raises(ConfigError, match="--host-pattern needs --domain"):
+        read_settings(line, {})
+    configured = read_settings(line, {"DOMAIN": "example.com"})
+    assert configured is not None
+    assert configured.hosting is not None
+    assert configured.hosting.domain == "example.com"
 
 
 def test_every_option_is_in_the_help_and_has_a_field(capsys: pytest.CaptureFixture[str]) -> None:

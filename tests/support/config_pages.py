@@ -77,11 +77,11 @@ that begin with `_`, `$`, `//` or `x-` are remarks anywhere.
 
 A server with an error is not started, and who asks for it is told why; all others are served. With `panicIfInvalid`
 nothing is served then. An error in the head (`mcpProxy`) concerns all: the file as a whole is refused, as it is when it
-is no JSON, or when any user of the machine may write it or its folder (`chmod o-w`).
+is no JSON, or when any user of the machine may write it or a folder on the way to it (`chmod o-w`).
 
 A key that is spelled nearly like a known one is an error with "Did you mean"; any other unknown key is a warning.
 
-Names of servers become parts of paths: they are not empty and have no `/`, `\\` or control characters. These mean
+Names of servers become parts of paths: they are not empty and have no `/`, `\\` or characters that cannot be seen. These mean
 something else as the first part of a path, so a server of such a name is reached under `/servers/NAME/` only:
 {reserved}.
 
@@ -107,7 +107,13 @@ So a value that is changed in a `.env` file counts with the next reload, whateve
 stands in a server's **own** files goes into the environment of its child as well, and `env` wins over it. The shared
 `.env` is only looked up: a secret reaches those servers alone that name it. In `.env` files values stand as they are:
 nothing in them is expanded; quotes, `export` and comments (`#` behind a space) are understood. A `.env` file that any
-user may write is refused; one that holds secrets and that any user may read is a warning.
+user may write is refused; one that holds secrets and that any user may read is a warning. In a folder for all, like
+`/tmp`, one that belongs to somebody else is passed over. A variable that `authTokens` names holds a token of ours: it
+reaches no child, neither from these files nor by `passEnvironment`, unless `env` gives it.
+
+A few names in the shared `.env` mean the server itself: `DOMAIN` or `MCP_DOMAIN` (`--domain`), `LOG_LEVEL_SYSTEM`,
+`LOG_LEVEL_MCP`, `LOG_RETENTION_SYSTEM`, `LOG_RETENTION_MCP` (`--log-level-system`...). Flags and the process's own
+variables win over them; a change counts when the server is started again.
 
 A child gets the default set of the MCP SDKs (`HOME`, `PATH`, `USER`...), its own `.env` files and its `env`; with
 `passEnvironment` all variables of the server, but never its secrets.

@@ -136,12 +136,14 @@ def split_place(place: str, default: int = 443) -> tuple[str, int]:
     return bare_host(place), default
 
 
+@lru_cache(maxsize=64)
 def is_loopback(host: str) -> bool:
     """Whether a name or address is this machine's loopback. (Of names only `localhost`: resolvers differ on more.)"""
     host = bare_host(host)
     return host in ("localhost", "::1") or _LOOPBACK_V4.fullmatch(host) is not None
 
 
+@lru_cache(maxsize=64)
 def bare_host(host: str) -> str:
     """Return a host without brackets, zone, trailing dot and IPv4-in-IPv6 prefix, in lower case."""
     host = host.strip().lower().strip("[]").partition("%")[0].rstrip(".")

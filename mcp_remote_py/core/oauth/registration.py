@@ -296,7 +296,7 @@ def _refusal(
 ) -> SignInNeeded:
     if answer.status >= 500 or answer.status == 429:
         return discovery.failed(what, endpoint, answer)
-    if server.guessed and document is None:
+    if server.guessed and (document is None or answer.status in (404, 405)):  # many servers say that in JSON, too
         return SignInNeeded(
             f"{place_of(server.issuer)} says nothing about how one signs in",
             hint="It may want a token that you have to give: set MCP_AUTH_TOKEN, or pass --header "

@@ -96,6 +96,23 @@ def test_a_doubled_id_member_cannot_smuggle_the_old_one_through() -> None:
     assert changed.raw == b'{"id":"new","jsonrpc":"2.0","id":"new","method":"x"}'
 
 
+@pytest.mark.parametrize(
+    ("text", "changed"),
+    [
+        ('{"jsonrpc":"2.0" , "id" : 1 ,"method":"x"}', '{"jsonrpc":"2.0" , "id" : "n" ,"method":"x"}'),
+        ('{"method":"x","jsonrpc":"2.0","id":-1.5e3}', '{"method":"x","jsonrpc":"2.0","id":"n"}'),
+        ('{"result":{"id":5},"jsonrpc":"2.0","id":5}', '{"result":{"id":5},"jsonrpc":"2.0","id":"n"}'),
+        ('{"jsonrpc":"2.0","id":5,"result":{"k":"id"}}', '{"jsonrpc":"2.0","id":"n","result":{"k":"id"}}'),
+        ('{"jsonrpc":"2.0","id":"a\\"b","result":{}}', '{"jsonrpc":"2.0","id":"n","result":{}}'),
+        ('{"jsonrpc":"2.0","\\u0069d":5,"result":{"id":5}}', '{"jsonrpc":"2.0","\\u0069d":"n","result":{"id":5}}'),
+        ('{"jsonrpc":"2.0","error":{"id":5}}', '{"id":"n","jsonrpc":"2.0","error":{"id":5}}'),
+        ('{"jsonrpc":"2.0","error":{"k":"id"},"id":null}', '{"jsonrpc":"2.0","error":{"k":"id"},"id":"n"}'),
+    ],
+)
+def test_only_the_id_of_the_message_is_replaced_wherever_it_stands(text: str, changed: str) -> None:
+    assert with_id(parse_one(text.encode()), "n").raw.decode() == changed
+
+
 def test_one_parameter_is_replaced_in_place() -> None:
     text = '{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"reason":"r","requestId":5,"n":1.0}}'
     assert with_param(parse_one(text.encode()), "requestId", "p").raw == text.replace("5", '"p"', 1).encode()

@@ -179,10 +179,20 @@ async def test_a_list_that_is_late_is_left_out_then_announced_then_there() -> No
         assert len(client.all("notifications/message")) == 1
 
 
-async def test_a_member_whose_list_fails_is_left_out() -> None:
-    async with client_of(grouped(a=Server("x"), b=Server(on={"tools/list": _refuse}))) as client:
+async def test_who_is_left_out_of_a_list_is_named_in_it_for_as_long_as_it_is() -> None:
+    away = Piped(Server("y"))
+    away.fault = down("no such command")
+    fails = Server("z", on={"tools/list": _refuse})
+    async with client_of(grouped(a=Server("x"), b=fails, c=away)) as client:
         await client.greet()
-        assert await client.names() == ["a__x"]
+        result = await client.result("tools/list")
+        assert [one["name"] for one in result["tools"]] == ["a__x"]
+        whys = result["_meta"]["mcp-remote-server/leftOut"]
+        assert whys == {"b": "server b: tools/list failed", "c": "server c: no such command"}
+        away.fault = None
+        del fails.on["tools/list"]
+        await client.heard(TOOLS_CHANGED)
+        assert "_meta" not in await client.result("tools/list")
 
 
 async def test_list_changed_of_a_member_is_passed_on_and_the_list_is_fetched_again() -> None:
@@ -613,6 +623,18 @@ async def test_a_member_that_does_not_start_is_tried_again_after_longer_and_long
     count = len(piped.links)
     await asyncio.sleep(0.05)
     assert len(piped.links) == count
+
+
+async def test_a_member_that_may_have_been_mended_is_tried_at_once() -> None:
+    piped = Piped(Server("x"))
+    piped.fault = down()
+    group = grouped(pause=10 * SECONDS, a=piped)
+    async with client_of(group) as client:
+        await client.greet()
+        piped.fault = None
+        group.changed()
+        await client.heard(TOOLS_CHANGED)
+        assert await client.names() == ["a__x"]
 
 
 async def test_a_reload_takes_members_in_and_lets_them_go_while_others_notice_nothing() -> None:

@@ -51,8 +51,11 @@ async def test_every_session_has_a_child_of_its_own_which_ends_with_it() -> None
         await first.link.close()
         assert [one.pid for one in member.supervised.vitals().running] == pids[1:]
         assert not psutil.pid_exists(pids[0])
+        checked = member.supervised.vitals().last_check
         await second.link.close()
-        assert member.supervised.vitals().state is State.STOPPED
+        vitals = member.supervised.vitals()
+        assert vitals.state is State.STOPPED
+        assert vitals.last_check == checked is not None  # when it was seen last stays known
 
 
 async def test_a_session_whose_child_ends_ends_and_the_next_one_starts_another() -> None:
@@ -405,6 +408,21 @@ async def test_an_idle_shared_child_stops_and_the_session_wakes_another() -> Non
         await eventually(lambda: member.supervised.vitals().state is State.STOPPED, "its end")
         assert "pid" in await within(session.call("pid"))
         assert member.supervised.vitals().restarts == 0
+
+
+async def test_restarts_of_a_place_that_nobody_needs_any_more_stay_counted() -> None:
+    care = QUICK._replace(window=0.05, idle=0.05)
+    async with hosted(share="principal", care=care) as member:
+        session = await member.session()
+        with pytest.raises(BackendDown):
+            await within(session.call("crash"))
+        await within(session.call("pid"))
+        checked = member.supervised.vitals().last_check or 0
+        await session.link.close()
+        await eventually(lambda: not member.supervised._places, "the end of the place")
+        vitals = member.supervised.vitals()
+        assert vitals.restarts == 1
+        assert (vitals.last_check or 0) >= checked > 0
 
 
 async def test_a_shared_child_that_hangs_is_restarted() -> None:

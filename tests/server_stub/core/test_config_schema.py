@@ -5,8 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from jsonschema import Draft7Validator
 
+from mcp_remote_py.core.message import encode
+from server_stub.config_file import examine
 from server_stub.core import relaxed_json
 from server_stub.core.config_keys import MEMBER, PLACES, known, nearest
 from server_stub.core.config_schema import schema
@@ -62,11 +66,59 @@ def test_the_examples_use_every_key_of_ours() -> None:
         {"mcpServers": {"a": {"command": "npx", "options": {"toolFilter": {"list": ["x"]}}}}},
         {"mcpServers": {"a": {"command": "npx", "options": {"authTokens": []}}}},
         {"servers": {"a": {"url": "http://x/", "type": "smtp"}}},
+        {"mcpServers": {"a": {"command": "npx", "httpUrl": "http://x/"}}},
+        {"mcpServers": {"a": {"command": "npx", "type": "sse"}}},
+        {"mcpServers": {"a": {"command": "npx", "shell": "npx -y"}}},
+        {"mcpServers": {"a": {"url": "x"}}},
+        {"mcpServers": {"a": {"command": " "}}},
+        {"mcpServers": {"a": {"command": "npx", "toolFilter": {"mode": "allow"}}}},
+        {"mcpProxy": {"addr": "9090"}, "mcpServers": {}},
+        {"mcpProxy": {"baseURL": "mcp.example.com"}, "mcpServers": {}},
     ],
     ids=str,
 )
 def test_what_the_reader_refuses_the_schema_refuses(document: Any) -> None:
     assert list(VALIDATOR.iter_errors(document))
+
+
+_OF_ENTRIES = [
+    key.name for key in MEMBER.keys if key.place is None and key.name not in ("cwd", "envFile", "enabled", "url")
+]
+_ANYTHING = [
+    *(
+        None,
+        True,
+        False,
+        0,
+        1,
+        1.5,
+        -1,
+        "",
+        " ",
+        "x",
+        "30s",
+        "off",
+        "0",
+        "500MB",
+        "stdio",
+        "http",
+        "ws",
+        "eager",
+        "snake",
+    ),
+    *([], ["x"], ["x", 1], [""], {}, {"A": "b"}, {"A": 1}, {"A": None}),
+]
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.sampled_from([{"command": "x"}, {"url": "http://x/"}]),
+    st.dictionaries(st.sampled_from(_OF_ENTRIES), st.sampled_from(_ANYTHING), max_size=3),
+)
+def test_the_schema_and_the_reader_agree(start: dict[str, Any], more: dict[str, Any]) -> None:
+    document = {"mcpServers": {"a": more | start}}
+    errors = examine(str(CONFIGS / FILES[0]), {}, encode(document).decode()).roster.errors
+    assert bool(errors) == bool(list(VALIDATOR.iter_errors(document))), errors
 
 
 def test_no_two_keys_of_a_place_are_spelled_alike() -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from server_stub.core.expansion import expand
 
-VARIABLES = {"A": "one", "EMPTY": "", "OPEN": "${A}", "api-key": "k", "N_1": "${"}
+VARIABLES = {"A": "one", "EMPTY": "", "OPEN": "${A}", "api-key": "k", "WORK_KEY": "w", "N_1": "${"}
 NAMES = st.from_regex(r"[A-Z_][A-Z0-9_]{0,8}", fullmatch=True)
 
 

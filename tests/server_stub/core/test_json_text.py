@@ -26,6 +26,7 @@ ROUND = [
     '{\n  "mcpServers": {\n    "a": {"command": "x"}, // about a\n  }\n}\n',
     '{\n  "mcpServers": {\n    "a": {"command": "x"} // about a\n    // the end\n  }\n}\n',
     '{"mcpServers": {"a": {"command": "x"}}}\n',
+    '{ "mcpServers": { "a": { "command": "x" } } }\n',
     '\ufeff{\n\t"mcpServers": {\n\t\t"a": {\n\t\t\t"command": "x"\n\t\t}\n\t},\n\t"z": 1\n}\n',
     '{\r\n    "mcpServers": {\r\n        // none yet\r\n    }\r\n}\r\n',
 ]

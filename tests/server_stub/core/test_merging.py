@@ -155,7 +155,9 @@ def test_what_is_no_list_is_an_empty_one(result: dict[str, Any]) -> None:
 def test_a_merged_list_is_one_page_with_the_items_as_they_are() -> None:
     answer = merged_list(TOOLS, "id", ['{"name":"a","n":1.0}', '{"name":"b"}'])
     assert answer.raw == b'{"jsonrpc":"2.0","id":"id","result":{"tools":[{"name":"a","n":1.0},{"name":"b"}]}}'
-    assert merged_list(TOOLS, 1, []).result == {"tools": []}
+    assert merged_list(TOOLS, 1, [], {}).result == {"tools": []}
+    note = {"mcp-remote-server/leftOut": {"b": "gone"}}
+    assert merged_list(TOOLS, 1, [], {"b": "gone"}).result == {"tools": [], "_meta": note}
 
 
 # --- URIs in answers -----------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ WHATS: list[Command | Remote] = [
     Remote("http://a/"),
     Remote("http://b/"),
 ]
-MANNERS = [Manners(), Manners(tokens=("t",)), Manners(share="shared")]
+MANNERS = [Manners(), Manners(tokens=("t",)), Manners(tokens=("u",)), Manners(share="shared")]
 MEMBERS = st.tuples(
     NAMES, st.sampled_from(WHATS), st.sampled_from(MANNERS), st.booleans(), st.sampled_from([None, "why"])
 ).map(lambda parts: Member(*parts))
@@ -33,7 +33,7 @@ def test_a_plan_applied_to_the_first_is_the_second(old: Roster, new: Roster) -> 
 @given(ROSTERS, ROSTERS)
 def test_every_name_has_one_fate_and_what_is_kept_is_untouched(old: Roster, new: Roster) -> None:
     found = plan(old, new)
-    changed = [member.name for member in (*found.start, *found.restart)]
+    changed = [member.name for member in (*found.start, *found.restart, *found.admit)]
     names = [*changed, *found.stop, *found.keep]
     assert sorted(names) == sorted({member.name for member in (*old.members, *new.members)})
     assert all(old.find(name) == new.find(name) for name in found.keep)
@@ -45,3 +45,12 @@ def test_the_same_again_changes_nothing(roster: Roster) -> None:
     found = plan(roster, roster._replace(members=roster.members[::-1], digest="other"))
     assert found.is_empty
     assert set(found.keep) == {member.name for member in roster.members}
+
+
+def test_a_member_whose_tokens_alone_changed_need_not_start_anew() -> None:
+    def one(*tokens: str, command: str = "x") -> Roster:
+        return Roster("f", members=(Member("a", Command((command,)), Manners(tokens=tokens or None)),))
+
+    assert plan(one("t"), one("u")).admit == one("u").members
+    assert plan(one("t"), one("u", command="y")).restart == one("u", command="y").members
+    assert plan(one("t"), one()).restart == one().members

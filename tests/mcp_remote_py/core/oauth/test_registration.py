@@ -340,6 +340,18 @@ def test_an_answer_that_is_no_client_is_an_error(body: bytes) -> None:
     assert played.kept == {}
 
 
+@pytest.mark.parametrize("status", [404, 405])
+def test_a_guessed_address_with_nothing_behind_it_most_likely_means_a_plain_token(status: int) -> None:
+    at = guessed(AS)
+    answer = said({"error": "Not found"}, status)
+    played = play(
+        registration.identify(at, Preferences(), BACK, None, None, Knowing().senses),
+        {str(at.registration_endpoint): answer},
+    )
+    assert isinstance(played.trouble, SignInNeeded)
+    assert "MCP_AUTH_TOKEN" in played.trouble.hint
+
+
 @pytest.mark.parametrize("status", [301, 302, 307, 400, 401, 403, 404, 405, 204])
 def test_a_refusal_says_why_and_what_to_do(status: int) -> None:
     document = {"error": "invalid_redirect_uri", "error_description": "no\x1b[31m localhost" + "x" * 5000}
