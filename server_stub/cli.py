@@ -22,6 +22,7 @@ from server_stub.commands import COMMANDS
 
 if TYPE_CHECKING:
     from mcp_remote_py.core.redact import Redactor
+    from server_stub.backends import Connect
 
 PROGRAM = "mcp-remote-server"
 _SHARED_GRACE = 4.0
@@ -153,19 +154,29 @@ async def _run(configured: settings.ServeSettings) -> None:
     from server_stub.backends.handler import connect_handler
 
     if configured.child is None:
-        await run(configured, connect_handler(_handler(configured)), _announce)
+        await run(configured, _renamed(connect_handler(_handler(configured)), configured), _announce)
         return
     from server_stub.backends.process import ProcessLink, connect_process
     from server_stub.backends.shared import shared_connect
 
     spec = _spec(configured.child, configured.limits.body)
     if not configured.stateless:
-        await run(configured, connect_process(spec), _announce)
+        await run(configured, _renamed(connect_process(spec), configured), _announce)
         return
     # A shared child is stopped after the server: together they must keep to what a stop may take.
     timing = configured.timing._replace(grace=min(configured.timing.grace, _SHARED_GRACE))
     async with shared_connect(lambda: ProcessLink(spec)) as connect:
-        await run(configured._replace(timing=timing), connect, _announce)
+        await run(configured._replace(timing=timing), _renamed(connect, configured), _announce)
+
+
+def _renamed(connect: Connect, configured: settings.ServeSettings) -> Connect:
+    """Return what gives links whose tools and prompts have the names that `--normalize-names` asks for."""
+    if configured.names == "off":
+        return connect
+    from server_stub.backends.shaped import shaped
+    from server_stub.core.roster import Manners
+
+    return shaped(connect, Manners(names=configured.names))
 
 
 def _spec(child: settings.Child, message_limit: int) -> Any:

@@ -93,6 +93,7 @@ def build(command: tuple[str, ...] | None, resolved: Resolved, inputs: Inputs) -
             ),
             timing=Timing(grace=grace),
             stateless=values["stateless"],
+            names=values["normalize_names"],
             service_name=values["service_name"],
             log_level=values["log_level"],
             log_file=values["log_file"],

@@ -130,6 +130,15 @@ OPTIONS: tuple[Option, ...] = (
     ),
     _switch("--stateless", WHERE, "no sessions: every POST stands alone, GET and DELETE on /mcp are refused"),
     _row(
+        "--normalize-names",
+        WHERE,
+        "show tools and prompts under other names: snake (api_get_user for API-get-user), host-safe (only what hosts "
+        "refuse is changed), off (default); calls are translated back; in a file of servers, normalizeNames wins",
+        parse=options.one_of("off", "snake", "host-safe"),
+        default="off",
+        metavar="off|snake|host-safe",
+    ),
+    _row(
         "--domain",
         HOSTING,
         "the domain under which each server has a host name, too: NAME.mcp.DOMAIN",

@@ -11,7 +11,7 @@ from mcp_remote_py.core.errors import ConfigError
 from mcp_remote_py.core.http.origins import is_loopback
 from server_stub.core.access import Doors
 from server_stub.core.addressing import DEFAULT_PATTERN
-from server_stub.core.roster import Roster
+from server_stub.core.roster import Names, Roster
 
 
 class Jwt(NamedTuple):
@@ -127,6 +127,8 @@ class ServeSettings(NamedTuple):
     limits: Limits = Limits()
     timing: Timing = Timing()
     stateless: bool = False
+    names: Names = "off"
+    """Under what names tools and prompts are shown, where the file of servers says nothing else."""
     service_name: str = "mcp-remote-server"
     log_level: str = "info"
     log_file: str | None = None

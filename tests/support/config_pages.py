@@ -81,8 +81,9 @@ is no JSON, or when any user of the machine may write it or a folder on the way 
 
 A key that is spelled nearly like a known one is an error with "Did you mean"; any other unknown key is a warning.
 
-Names of servers become parts of paths: they are not empty and have no `/`, `\\` or characters that cannot be seen. These mean
-something else as the first part of a path, so a server of such a name is reached under `/servers/NAME/` only:
+Names of servers become parts of paths: they are not empty and have no `/`, `\\` or characters that cannot be seen.
+These mean something else as the first part of a path, so a server of such a name is reached under `/servers/NAME/`
+only:
 {reserved}.
 
 ## Variables

@@ -98,8 +98,8 @@ def _table(group: str, rows: Sequence[Option], has_keys: bool) -> str:
 _OPTIONS = """\
 # Options
 
-<!-- Printed from the option tables in mcp_remote_py/option_table.py and server_stub/settings.py: edit those files, then
-run `python -m tests.support.reference_pages`. -->
+<!-- Printed from mcp_remote_py/option_table.py, server_stub/option_table.py and tests/support/reference_pages.py: edit
+those files, then run `python -m tests.support.reference_pages`. -->
 
 A flag wins over a variable, a variable over the [configuration file](../how-to/configuration-file.md), that over the
 default. Durations are written `250ms`, `30s`, `2m`, `1h` or as bare seconds, sizes `65536`, `64KiB`, `64MiB`; `~` is
@@ -123,8 +123,21 @@ Besides the variables in the tables: `MCP_MODE` may be `http` or `remote` (both 
 
 ## mcp-remote-server
 
-`mcp-remote-server --stdio [options] -- CMD ARGS...`, or one of `--shell`, `--handler`, `--demo` instead of `--stdio`.
-It reads no configuration file. The variables of npm's mcp-proxy (`MCP_PROXY_PORT`...) count where ours say nothing.
+`mcp-remote-server --stdio [options] -- CMD ARGS...` serves one server; so do `--shell`, `--handler` and `--demo` in the
+place of `--stdio`. `mcp-remote-server --config FILE` serves [a file of them](config-file.md), whose head (`mcpProxy`) may
+say what some of these options say; flags and variables win over it. The variables of npm's mcp-proxy
+(`MCP_PROXY_PORT`...) count where ours say nothing.
+
+Besides serving there are commands, each with its `--help`:
+
+| Command | What it does |
+| --- | --- |
+| `check FILE` | says what is wrong with [a file of servers](config-file.md), and starts nothing |
+| `add`, `remove`, `enable`, `disable` | [change the file](../how-to/manage-servers.md), and see how the server that runs it takes that |
+| `list`, `test NAME` | show the servers of the file; start one of them and list its tools |
+| `setup-env` | asks for the variables that the file needs |
+| `add-bridge` | writes what puts a stdio server into a container |
+| `deploy systemd`, `deploy nginx` | write [a unit, and what stands in front of it](../how-to/deploy-on-linux.md) |
 
 {server}
 """
@@ -255,7 +268,8 @@ request is in progress, where there is exactly one, else to the only session; ot
 not offer what is asked, it gets an error (a call that its client has given up is not in progress any more). Changes
 of lists go to all sessions, log messages to those whose level they reach (the child gets the lowest of all), updates
 of a resource to its subscribers. After a restart the child gets the log level and the subscriptions again; its lists
-are read, and where they differ from those before, the sessions hear so.
+are read, and where they differ from those before, the sessions hear so. They hear it, too, when the child that was to
+follow does not start, and when one comes after all.
 
 ## Eager and lazy (`start`)
 
