@@ -181,6 +181,7 @@ class Child:
         self._stderr = _Output(stderr, pipes.exited)
         self._redactor = printout.knows((*(value for _, value in spec.env), *spec.secrets))
         self._last_lines: deque[bytes] = deque(maxlen=printout.KEPT_LINES)
+        self._stray = b""  # a line of stdout that was no message
         self._budget = printout.LogBudget()
         self._writing = asyncio.Lock()
         self._sweeping = asyncio.Lock()
@@ -295,6 +296,7 @@ class Child:
             await self._oversize(line, heard)
             return
         if line.lstrip()[:1] not in (b"{", b"["):
+            self._stray = line[:_STDERR_LINE] if line.strip() else self._stray
             self._log(logging.INFO, "stdout", line)  # no message, for certain and cheaply: there may be any amount
             return
         try:
@@ -437,7 +439,8 @@ class Child:
         for raw in self._last_lines:
             kept.add(self._shown(raw))
         last = kept.text()
-        hint = f"The last lines of its stderr:\n{last}" if last else "It wrote nothing to stderr."
+        stray = f" To stdout it wrote what is no message: {self._shown(self._stray)[:300]}" if self._stray else ""
+        hint = f"The last lines of its stderr:\n{last}" if last else f"It wrote nothing to stderr.{stray}"
         return BackendDown(self._how_it_ended(), hint=hint, may_have_run=may_have_run)
 
     def _how_it_ended(self) -> str:

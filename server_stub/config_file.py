@@ -10,9 +10,12 @@ environment as a whole, too; the shared one is only looked up.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import select
 import stat
+import time
 from collections.abc import Mapping
 from io import StringIO
 from typing import NamedTuple
@@ -29,6 +32,8 @@ from server_stub.core.roster import OF_THE_SERVER, Command, Finding, Member, Ros
 
 LARGEST = 16 * 1024 * 1024
 """Bytes of a configuration file, or of a `.env` file."""
+_PATIENCE = 5.0
+"""Seconds that a pipe may take."""
 SHARED = ".env"
 HOW = "Only its owner may be able to write it: chmod o-w"
 
@@ -202,13 +207,32 @@ def _unreadable(path: str, error: OSError | ValueError) -> ConfigError:
 
 def _content(path: str) -> tuple[bytes, int]:
     """Return the bytes and the mode of a file that not anybody may write. Raises `ConfigError`, OSError, ValueError."""
-    with open(path, "rb") as file:
+    with open(path, "rb", opener=_without_waiting) as file:
         status = os.fstat(file.fileno())
         _check_writers(path, status)
-        content = file.read(LARGEST + 1)
+        content = _from_pipe(file.fileno()) if stat.S_ISFIFO(status.st_mode) else file.read(LARGEST + 1) or b""
     if len(content) > LARGEST:
         raise ConfigError(f"{path}: has more than {LARGEST // 1024**2} MiB, so it is no configuration.")
     return content, status.st_mode
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open a file. A named pipe to which nobody writes would keep who opens it, and every later reload, for ever."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _from_pipe(fd: int) -> bytes:
+    """Return what somebody writes into a pipe: `--config <(decrypt servers.json)`. Raises OSError."""
+    deadline, content = time.monotonic() + _PATIENCE, b""
+    while len(content) <= LARGEST:
+        left = deadline - time.monotonic()
+        if left <= 0 or not select.select([fd], [], [], left)[0]:
+            raise OSError(errno.ETIMEDOUT, "it is a pipe, and nobody writes into it")
+        piece = os.read(fd, 65536)
+        if not piece:
+            break
+        content += piece
+    return content
 
 
 def _check_writers(path: str, status: os.stat_result) -> None:

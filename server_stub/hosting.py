@@ -90,7 +90,8 @@ class HostedMember:
             invalid=self._why_not,
             remote=not isinstance(member.what, Command),
         )
-        self.connect: Connect = shaped(self._supervised.connect, member.manners)
+        names = member.manners.names or settings.names
+        self.connect: Connect = shaped(self._supervised.connect, member.manners._replace(names=names))
         timing = settings.timing._replace(grace=min(settings.timing.grace, _SHARED_GRACE))
         self.gateway = Gateway(self.connect, MemoryEvents(), settings.limits, timing, stateless=settings.stateless)
         self.gateway.observe = lambda label, method, identifier: request_line(member.name, method, identifier, label)

@@ -24,6 +24,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from server_stub.reaper_program import groups_apart
+
 T = TypeVar("T")
 
 _PROGRAM = Path(__file__).with_name("reaper_program.py")
@@ -163,7 +165,8 @@ class Spawning(Generic[T]):
     """Awaits what spawns a child, such as `loop.subprocess_exec`, and has the child noted before anything else runs.
 
     asyncio spawns in the first step, and comes back when the pipes are connected, which is many steps later. Where it
-    does not come to that (it was cancelled), asyncio kills the child; what that had started by then is killed here.
+    is cancelled before that, it kills the child, and waits until nobody holds its pipes: what the child had started by
+    then is killed here, or the waiting might never end.
     """
 
     def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
@@ -177,6 +180,7 @@ class Spawning(Generic[T]):
                 try:
                     given = yield wanted
                 except BaseException as error:  # noqa: BLE001  a cancellation, mostly: the coroutine's business
+                    self._kill()
                     wanted = self._steps.throw(error)
                 else:
                     wanted = self._steps.send(given)
@@ -184,7 +188,8 @@ class Spawning(Generic[T]):
             result: T = done.value
             return result
         except BaseException:
-            self._clear()
+            for leader in self._noted:
+                note_ended(leader)
             raise
 
     def _first(self) -> object:
@@ -193,11 +198,11 @@ class Spawning(Generic[T]):
         wanted, self._noted = _current.spawned(lambda: next(self._steps))
         return wanted
 
-    def _clear(self) -> None:
+    def _kill(self) -> None:
         for leader in self._noted:
-            with suppress(OSError):  # it is gone, which is what was wanted
-                os.killpg(leader, signal.SIGKILL)
-            note_ended(leader)
+            for group in (leader, *groups_apart(leader)):
+                with suppress(OSError):  # it is gone, which is what was wanted
+                    os.killpg(group, signal.SIGKILL)
 
 
 _current: _Reaper | None = None

@@ -99,7 +99,8 @@ async def run_application(
     """
     logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)  # it warns of every unknown sub-protocol
     logging.getLogger("aiohttp.server").addFilter(_is_ours)
-    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.5)
+    # what is packed is refused (`guards/limits`); aiohttp would unpack it all the same, and everybody would wait
+    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.5, auto_decompress=False)
     with _signals(conduct) as asked:
         try:
             await runner.setup()
@@ -140,7 +141,7 @@ async def _unless(asked: asyncio.Event, work: Coroutine[None, None, None]) -> No
 def _is_ours(record: logging.LogRecord) -> bool:
     """Keep what strangers send out of the log: a malformed request is not our trouble, and may hold a secret."""
     error = record.exc_info[1] if record.exc_info else None
-    return not isinstance(error, HttpProcessingError)
+    return not isinstance(error, HttpProcessingError | web.RequestPayloadError)
 
 
 def _warn_of_closed_doors(settings: ServeSettings) -> None:

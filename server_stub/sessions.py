@@ -64,24 +64,36 @@ class Feed:
         self._reader = reader
         self._news = asyncio.Event()
         self._moved = asyncio.Event()
+        self._is_late = False
 
     async def get(self, timeout: float | None = None) -> Event | None:
-        """Return the next event; None at the end of the stream. Raises `TimeoutError`."""
-        if timeout is None:
-            return await self._next()
-        async with asyncio.timeout(timeout):
-            return await self._next()
+        """Return the next event; None at the end of the stream. Raises `TimeoutError`.
 
-    async def _next(self) -> Event | None:
-        while True:
-            event = self._reader.take()
-            if event is not None:
-                self._moved.set()
-                return event
-            if self._reader.closed:
-                return None
-            self._news.clear()
-            await self._news.wait()
+        One connection waits here at a time, for every message: so a bare timer, which costs a third of a `timeout()`.
+        """
+        timer: asyncio.TimerHandle | None = None
+        self._is_late = False
+        try:
+            while True:
+                event = self._reader.take()
+                if event is not None:
+                    self._moved.set()
+                    return event
+                if self._reader.closed:
+                    return None
+                if self._is_late:
+                    raise TimeoutError
+                if timer is None and timeout is not None:
+                    timer = asyncio.get_running_loop().call_later(timeout, self._ring)
+                self._news.clear()
+                await self._news.wait()
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def _ring(self) -> None:
+        self._is_late = True
+        self._news.set()
 
     def replay(self, events: list[Event]) -> None:
         """Put stored events before the live ones."""

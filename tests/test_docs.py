@@ -109,6 +109,11 @@ def test_every_flag_that_a_page_names_exists(text: str) -> None:
     assert named - ours - theirs - _OF_OTHERS == set()
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_options_page_tells_of_every_command(command: str) -> None:
+    assert re.search(rf"`{command}[` ]", (DOCS / "reference" / "options.md").read_text(encoding="utf-8"))
+
+
 @pytest.mark.parametrize("name", ["demo", "test"])
 def test_the_readme_marks_its_command(name: str) -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -174,6 +174,8 @@ def _identifier(doc: dict[str, Any]) -> tuple[JsonId | None, bool]:
     if "id" not in doc:
         return None, True
     value = doc["id"]
+    if type(value) is int or type(value) is str:
+        return value, True
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None, False
     if isinstance(value, float) and not math.isfinite(value):

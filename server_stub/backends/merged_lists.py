@@ -43,6 +43,8 @@ class _Fetch:
 
     def __init__(self, since: float) -> None:
         self.since = since
+        self.why = ""
+        """What went wrong, for people."""
         self.is_late = False
         self.task: asyncio.Task[list[str] | None] | None = None
 
@@ -119,7 +121,7 @@ class Lists:
                 await self._miss(place, member, what)
             return self._late.get(place)
         if fetch.task.cancelled() or (items := fetch.task.result()) is None:
-            await self._miss(place, member, f"server {member.name}: {listing.method} failed")
+            await self._miss(place, member, fetch.why or f"server {member.name}: {listing.method} failed")
             return None
         self._late.pop(place, None)
         self._missed.pop(place, None)
@@ -138,7 +140,7 @@ class Lists:
             items = await self._all_pages(member, listing, client)
         except (Fault, Invalid) as trouble:
             logger.info("%s of %s failed: %s", listing.method, member.name, trouble)
-            items = None
+            items, fetch.why = None, str(trouble) if isinstance(trouble, Fault) else ""
         if self._fetches.get(place) is not fetch:
             return items  # the member has changed its list meanwhile
         del self._fetches[place]

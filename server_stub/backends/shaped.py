@@ -53,7 +53,7 @@ class _Shaped:
         self._own: dict[str, asyncio.Future[Message]] = {}
         self._known: set[str] = set()
         self._learning = asyncio.Lock()
-        self._names = Names(manners.names) if manners.names != "off" else None
+        self._names = None if manners.names is None or manners.names == "off" else Names(manners.names)
         shapers: list[Shaper] = [] if self._names is None else [self._names]
         if manners.block or manners.allow is not None:
             only = () if manners.allow is None else manners.allow or _NOTHING
@@ -157,7 +157,7 @@ class _Shaped:
 
 def shaped(connect: Connect, manners: Manners) -> Connect:
     """Return a `Connect` whose links keep to these manners; the same one where they ask for nothing."""
-    if manners.names == "off" and manners.allow is None and not manners.block:
+    if manners.names in (None, "off") and manners.allow is None and not manners.block:
         return connect
 
     def connect_shaped(peer: Peer) -> Link:

@@ -177,7 +177,8 @@ class Supervised:
         """Forget failures and end the children; those that are wanted start again, sessions of own children end."""
         self._forgive()
         fault = BackendDown(f"{self._name} was restarted by an operator", hint="Connect again.")
-        for own in list(self._owns):
+        for own in self._owns:
+            self._owns[own] = True  # nothing was wrong with it
             own.watched.end(fault)
         async with asyncio.TaskGroup() as group:
             for place in self._places.values():
@@ -214,10 +215,11 @@ class Supervised:
         self._restarts += self._budget.in_a_row > 0
 
     def ended(self, own: Own, fault: Fault | None) -> None:
+        is_news = self._owns.get(own) is False
         if own in self._owns:
             self._owns[own] = True
         self._remember(own.watched.health)
-        if fault is not None:
+        if fault is not None and is_news:
             self._why = str(fault)
 
     def gone(self, own: Own) -> None:

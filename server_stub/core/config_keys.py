@@ -68,8 +68,8 @@ _CARE = (
     Key(
         "normalizeNames",
         kinds.choice("off", "snake", "host-safe"),
-        "Names of tools and prompts for clients: as they are (`off`, the default), `api_get_user` for `API-get-user` "
-        "(`snake`), or only what hosts refuse changed (`host-safe`). Calls are translated back.",
+        "Names of tools and prompts for clients: as they are (`off`), `api_get_user` for `API-get-user` (`snake`), or "
+        "only what hosts refuse changed (`host-safe`). Calls are translated back. Default: `--normalize-names`.",
     ),
     Key("initializeTimeout", kinds.SECONDS, "How long the answer to `initialize` may take. Default: 30s."),
     Key("pingInterval", kinds.SECONDS_OR_OFF, "How often it is pinged. Default: 30s."),

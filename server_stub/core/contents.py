@@ -49,7 +49,6 @@ class Contents:
     def read(self, capabilities: dict[str, Any], *, compares: bool) -> list[Page]:
         """Begin to read all lists. `compares`: that something differs from the last time is news for the clients."""
         self._compares = compares
-        self._changed.clear()
         if compares:  # what the clients know of these kinds was never read
             self._known |= {method: _ANOTHER for method in self._known if kind_of(method) in self._outdated}
         self._outdated.clear()
@@ -73,6 +72,14 @@ class Contents:
             return Page(page.method, cursor)
         self._is_read(page.method, hashlib.sha256("\n".join(pages).encode("utf-8", "replace")).hexdigest())
         return None
+
+    def lost(self) -> None:
+        """Nothing of what is known is there, for now: that is news for the clients, once, and so is what comes next."""
+        self._pages.clear()
+        for method, digest in self._known.items():
+            if digest not in (_NOTHING, _ANOTHER):
+                self._changed.add(kind_of(method))
+                self._known[method] = _ANOTHER
 
     def changed(self) -> list[str]:
         """Return the kinds of which another list was found, once all lists are read; nothing before, and once."""

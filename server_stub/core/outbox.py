@@ -178,7 +178,8 @@ class Outbox:
     def finish(self, key: Key) -> bool:
         """A request has had its answer, or gets none. Closes its stream where it was the last one; says whether."""
         number = self._stream_of.pop(key, None)
-        self._tokens = {token: owner for token, owner in self._tokens.items() if owner != key}
+        if self._tokens:
+            self._tokens = {token: owner for token, owner in self._tokens.items() if owner != key}
         if number is None or number == STANDING:
             return False
         stream = self._streams[number]

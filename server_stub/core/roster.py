@@ -70,7 +70,8 @@ class Manners(NamedTuple):
     allow: tuple[str, ...] | None = None
     """Tools that may be seen and called, `*` as wildcard. None: all."""
     block: tuple[str, ...] = ()
-    names: Names = "off"
+    names: Names | None = None
+    """None: as the server was told (`--normalize-names`)."""
     cors_origins: tuple[str, ...] | None = None
     """None: those of the server."""
     share: Share = "session"

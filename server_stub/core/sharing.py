@@ -17,7 +17,8 @@ nothing.
       └──── child_gone ────┴── the open requests get the fault
 
 After the greeting a child gets what those before it had (log level, subscriptions), and its lists are read: where they
-differ from those of the child before, the sessions hear that they have changed (`core/contents`).
+differ from those of the child before, the sessions hear that they have changed (`core/contents`). They hear so, too,
+when a child that was to follow another does not come, and when one comes after all.
 (JSON-RPC 2.0 section 4; MCP base protocol, "Requests", "Progress", "Cancellation".)
 """
 
@@ -28,7 +29,7 @@ from typing import Any, NamedTuple
 
 from mcp_remote_py.core import message as msg
 from mcp_remote_py.core import versions
-from mcp_remote_py.core.errors import Fault
+from mcp_remote_py.core.errors import Fault, ShuttingDown
 from mcp_remote_py.core.greeting import KINDS, LISTS
 from mcp_remote_py.core.inflight import InFlight
 from mcp_remote_py.core.memory import capabilities_of
@@ -206,6 +207,8 @@ class Sharing:
 
     def child_gone(self, fault: Fault) -> list[Command]:
         """The child ended, or could not be started: every open request ends with the fault."""
+        if self._stage is not Stage.READY and not isinstance(fault, ShuttingDown):
+            self._contents.lost()  # of one that ended, the next may offer the same, and soon
         self._stage, self._greeted, self._greeting = Stage.DOWN, None, None
         self._errands.clear()
         commands: list[Command] = []
@@ -215,7 +218,8 @@ class Sharing:
             self._finish(private)
             commands.append(Failed(private, fault if sent else fault.restated(may_have_run=False)))
         self._unsent.clear()
-        return commands + [ToSession(client, message) for client, message in self._questions.clear()]
+        withdrawn = [ToSession(client, message) for client, message in self._questions.clear()]
+        return [*commands, *withdrawn, *self._say_what_changed()]
 
     def not_sent(self, private: str, fault: Fault) -> list[Command]:
         """A request could not be written to the child."""

@@ -6,7 +6,7 @@ thing to send, soon enough; otherwise it is a stream of events, each with an id,
 
 from __future__ import annotations
 
-import asyncio
+import time
 
 from aiohttp import web
 
@@ -115,15 +115,14 @@ class StreamableHttp:
         """Wait for what comes first, and choose the form."""
         # A handshake is waited for: hosts expect it as JSON, and until its answer there is nothing else to send.
         settle = self._timing.settle if posted.initialize is None else self._timing.keep_alive
-        patience = settle if accepts.events else None
+        end = time.monotonic() + settle if accepts.events else None
         events: list[Event] = []
         if accepts.json:
             try:
-                async with asyncio.timeout(patience):
-                    while (event := await feed.get()) is not None:
-                        events.append(event)
-                        if not event.message.is_answer:
-                            break
+                while (event := await feed.get(None if end is None else end - time.monotonic())) is not None:
+                    events.append(event)
+                    if not event.message.is_answer:
+                        break
             except TimeoutError:
                 event = None
             else:

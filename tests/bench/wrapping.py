@@ -1,4 +1,9 @@
-"""The programs that wrap stdio servers, as the bench starts them, and what is measured of each."""
+"""The programs that wrap stdio servers, as the bench starts them, and what is measured of each.
+
+Each runs in the mode that its documentation offers for Streamable HTTP with sessions, without log lines: npm's
+mcp-proxy and PyPI's mcp-proxy have one child for all, supergateway (`--stateful`) and ours one for each session; ours
+is measured with a shared child, too. The Node programs run without npx, supergateway's shells are not counted.
+"""
 
 from __future__ import annotations
 
@@ -177,13 +182,14 @@ def listening(wrapper: Wrapper) -> Iterator[Running]:
 
 
 def start(wrapper: Wrapper) -> Figures:
-    """From spawn to the answered initialize, CPU until then, and the memory of a wrapper without a session."""
+    """From spawn to the answered initialize, CPU until then, and the memory of a wrapper with one session."""
     begin = time.perf_counter()
     with started(wrapper.words, wrapper.share) as running:
         running.wait()
         caller = Caller(running.port, wrapper.path)
         caller.open()
         figures = {"initialize ms": (time.perf_counter() - begin) * 1e3, "initialize CPU ms": running.cpu() * 1e3}
+        figures["1 server PSS MiB"] = running.share()
         caller.close()
         return figures
 
@@ -229,18 +235,31 @@ def calls(wrapper: Wrapper) -> Figures:
     }
 
 
+def sessions_held(wrapper: Wrapper, most: int) -> Figures:
+    """Open sessions and do nothing more: memory without any, with one, and with the most; what one more of them takes.
+
+    The first one is no measure: it brings what is needed once, and loaded on use.
+    """
+    with listening(wrapper) as running:
+        figures = {"RSS MiB, no session": running.memory()}
+        callers = opened(1, lambda: Caller(running.port, wrapper.path))
+        figures["RSS MiB, 1 sessions"] = first = running.memory()
+        callers += opened(most - 1, lambda: Caller(running.port, wrapper.path))
+        figures[f"RSS MiB, {most} sessions"] = held = running.memory()
+        if most > 1:
+            figures["KB a session"] = (held - first) * 1024 / (most - 1)
+        for caller in callers:
+            caller.close()
+    return figures
+
+
 def crowds(wrapper: Wrapper, sessions: Sequence[int]) -> Figures:
-    """As many sessions as asked for, all calling at once, and the memory before they do."""
+    """As many sessions as asked for, all calling at once, each as soon as it has its answer."""
     figures: Figures = {}
     with listening(wrapper) as running:
-        bare = running.memory()
-        figures["RSS MiB, no session"] = bare
         callers: list[Caller] = []
         for count in sorted(sessions):
             callers += opened(count - len(callers), lambda: Caller(running.port, wrapper.path))
-            if count > 1:
-                figures[f"RSS MiB, {count} sessions"] = held = running.memory()
-                figures["KB a session"] = (held - bare) * 1024 / count
             cpu = running.cpu()
             seen = crowd(callers, SECONDS)
             spent = running.cpu() - cpu
@@ -252,6 +271,7 @@ def crowds(wrapper: Wrapper, sessions: Sequence[int]) -> Figures:
                 figures[f"CPU us a call, {count} sessions"] = spent / done * 1e6
                 figures[f"p50 ms, {count} sessions"] = cuts[49] * 1e3
                 figures[f"p99 ms, {count} sessions"] = cuts[98] * 1e3
+        figures["RSS MiB after all that"] = running.memory()
         for caller in callers:
             caller.close()
     return figures

@@ -188,6 +188,7 @@ async def test_the_merged_server_has_the_tools_of_all_and_calls_the_right_one(tm
         "off": named("off", disabled=True),
     }
     async with hosted(two(**more), tmp_path, "--aggregate") as server:
+        await server.until_logged("(/mcp /sse /ws /{name}/mcp ")
         client = server.client("/mcp")
         greeting = message_in(await client.start())["result"]
         assert greeting["instructions"] == "Not available at the moment: broken, wrong."
@@ -204,7 +205,14 @@ async def test_the_merged_server_has_the_tools_of_all_and_calls_the_right_one(tm
 async def test_filters_and_names_hold_by_path_and_in_the_merged_server(tmp_path: Path) -> None:
     entry = named("c", "API-get-user", "API-delete-user", normalizeNames="snake")
     entry["options"] = {"toolFilter": {"mode": "block", "list": ["API-delete-*"]}}
-    async with hosted({"mcpServers": {"c": entry}}, tmp_path, "--aggregate") as server:
+    document = {"mcpServers": {"c": entry, "d": named("d", "A-x"), "e": named("e", "A-x", normalizeNames="off")}}
+    async with hosted(document, tmp_path, "--aggregate", "--normalize-names", "snake") as server:
+        for path, expected in (("/d/mcp", "a_x"), ("/e/mcp", "A-x")):
+            client = server.client(path)
+            await client.start()
+            assert (await server.call(client, expected))["tool"] == "A-x"
+        server.rewrite({"mcpServers": {"c": entry}})
+        await server.until_logged("2 stopped")
         for path, expected in (("/c/mcp", "api_get_user"), ("/mcp", "c__api_get_user")):
             client = server.client(path)
             await client.start()

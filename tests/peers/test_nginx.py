@@ -12,7 +12,7 @@ import re
 import ssl
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -65,8 +65,11 @@ def deployed(folder: Path, config: Path, *words: str) -> Path:
 
 
 @contextlib.asynccontextmanager
-async def serving(folder: Path, *words: str, per_server: bool = False) -> AsyncIterator[Site]:
-    """Run the server, nginx in front of it, and the proxy. `words` are told to the server and to `deploy`."""
+async def serving(
+    folder: Path, *words: str, per_server: bool = False, to_nginx: Sequence[str] = (), silence: str = "1h"
+) -> AsyncIterator[Site]:
+    """Run the server, nginx in front of it, and the proxy. `words` are told to the server and to `deploy`, `to_nginx`
+    to `deploy` alone; `silence` is how long nginx lets a stream be quiet."""
     config, bundle = folder / "servers.json", folder / "root.pem"
     config.write_text(json.dumps({"mcpServers": SERVERS}))
     authority().cert_pem.write_to_path(str(bundle))
@@ -80,7 +83,10 @@ async def serving(folder: Path, *words: str, per_server: bool = False) -> AsyncI
         shared += ["--port-per-server", str(upstream + 1)]
     listen = ["--listen", f"127.0.0.1:{plain}", "--tls-listen", f"127.0.0.1:{tls}"]
     certificate = ["--tls-cert", str(folder / "cert.pem"), "--tls-key", str(folder / "key.pem")]
-    file = deployed(folder, config, *shared, *listen, *certificate)
+    file = deployed(folder, config, *shared, *listen, *certificate, *to_nginx)
+    text = file.read_text()
+    assert text.count("proxy_read_timeout 1h;") == text.count(" ssl;")  # in each block that leads to the server
+    file.write_text(text.replace("proxy_read_timeout 1h;", f"proxy_read_timeout {silence};"))
     checked(folder, file)
     line = [console_script("mcp-remote-server"), "--config", str(config), "--auth-token-env", "TOKEN", *shared]
     async with running(line, env={"TOKEN": TOKEN}) as server, ConnectProxy() as proxy:
@@ -121,7 +127,7 @@ async def test_every_wire_by_host_name_and_by_path(wire: str, tmp_path: Path) ->
 
 async def test_ports_of_their_own(tmp_path: Path) -> None:
     async with serving(tmp_path, per_server=True) as site, asyncio.TaskGroup() as group:
-        for wire, host in (("http", "slow"), ("ws", "two-words")):
+        for wire, host in (("http", "slow"), ("ws", "two-words"), ("sse", "two-words")):
             scheme, path = WIRES[wire]
             group.create_task(converses(site, f"{scheme}://{host}.mcp.{DOMAIN}:{site.tls}{path}"))
 
@@ -129,12 +135,24 @@ async def test_ports_of_their_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize("wire", list(WIRES))
 async def test_the_merged_server(wire: str, tmp_path: Path) -> None:
     scheme, path = WIRES[wire]
-    async with serving(tmp_path, "--aggregate") as site:
+    async with serving(tmp_path, "--aggregate", to_nginx=["--rate-limit", "10r/s"]) as site:
         words = ["--ca-bundle", str(site.bundle), "--transport", f"{wire}-only"]
         url = f"{scheme}://mcp.{DOMAIN}:{site.tls}{path}"
         async with launch(url, *words, env=site.environment()) as host:
             assert "result" in await host.greet(), host.log.decode()
             assert "result" in await host.request("tools/list")
+
+
+async def test_how_long_a_stream_may_be_quiet_is_what_the_file_says(tmp_path: Path) -> None:
+    # An hour would be long to wait for, and so would the minute of nginx's own default.
+    async with (
+        serving(tmp_path, silence="1s") as site,
+        site.client() as client,
+        client.stream("GET", f"https://slow.mcp.{DOMAIN}:{site.tls}/sse") as stream,
+    ):
+        assert stream.status_code == 200
+        with pytest.raises(httpx.RemoteProtocolError):
+            await stream.aread()
 
 
 async def test_what_operators_ask_is_not_answered_through_nginx(tmp_path: Path) -> None:
@@ -149,8 +167,14 @@ async def test_what_operators_ask_is_not_answered_through_nginx(tmp_path: Path) 
                 for method in ("GET", "POST"):
                     answer = await client.request(method, f"{origin}{path}")
                     assert answer.status_code == 404, (method, path)
-        direct = await client.get(f"{front}/slow/mcp", headers={"Authorization": "Bearer wrong"})
-        assert direct.status_code == 401
+        hidden = (b"/x/../listmcp", b"/cleanup/../slow/mcp", b"/listtools/%2E./slow/mcp", b"/listtools/..%2fslow/mcp")
+        for target in hidden:
+            for method in ("GET", "POST"):  # as they are; above, this client takes the dots for what they mean
+                answer = await client.request(method, f"{front}/", extensions={"target": target})
+                assert (answer.status_code, "nginx" in answer.text) == (404, True), (method, target)
+        assert (await client.post(f"{front}/slow", content=b"x")).status_code == 415  # Streamable HTTP, as /slow/ is
+        for url in (f"{front}/slow/mcp", f"{front}/Two%20Words/mcp?x=../%2f"):
+            assert (await client.get(url, headers={"Authorization": "Bearer wrong"})).status_code == 401
 
 
 async def test_a_body_is_limited_and_plain_http_is_sent_to_tls(tmp_path: Path) -> None:
@@ -217,5 +241,15 @@ def test_nginx_accepts_the_default_addresses(tmp_path: Path) -> None:
     checked(tmp_path, file)
 
 
-def test_the_program_is_looked_for_where_root_finds_it() -> None:
+def test_the_program_is_looked_for_where_root_finds_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
     assert nginx_program.system_program("nginx")
+
+
+@pytest.mark.parametrize(("ci", "outcome"), [("true", pytest.fail.Exception), ("", pytest.skip.Exception)])
+def test_a_program_that_is_missing_fails_where_everything_has_to_be_there(
+    ci: str, outcome: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CI", ci)
+    with pytest.raises(outcome, match="no-such-program"):
+        nginx_program.system_program("no-such-program")

@@ -28,6 +28,7 @@ CASES = {
         "--service-name", 'a "name" with $HOME, \\ and 100%',
     ],
     "as root": ["--user", "root"],
+    "ports of their own": ["--domain", "a.example", "--port-per-server", "7001", "--host-pattern", "m-{name}.{domain}"],
 }  # fmt: skip
 
 
@@ -65,6 +66,31 @@ def test_systemd_has_nothing_to_say_about_an_instance_of_the_template(tmp_path: 
     said = verified(instance)
     assert instance.name not in said, said
     assert "exit code" not in said, said
+
+
+@pytest.mark.parametrize("words", [["systemd"], ["systemd", "--template"], ["nginx", "--domain", "example.com"]])
+def test_a_second_run_changes_nothing_and_somebody_elses_file_is_left_alone(words: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "etc"
+    out.mkdir()
+    config = tmp_path / "servers.json"
+    config.write_text(json.dumps({"mcpServers": SERVERS}))
+    named = [] if "--template" in words else ["--config", str(config)]
+    line = [console_script("mcp-remote-server"), "deploy", *words, *named, "--out", str(out)]
+
+    def said() -> tuple[int, str, str]:
+        done = subprocess.run(line, capture_output=True, text=True, timeout=30, check=False)
+        return done.returncode, done.stdout, done.stderr
+
+    first = said()
+    (file,) = out.iterdir()
+    assert first[:2] == (0, f"{file}: written\n")
+    before = file.stat()
+    assert said()[:2] == (0, f"{file}: unchanged\n")
+    assert (file.stat().st_mtime_ns, file.stat().st_ino) == (before.st_mtime_ns, before.st_ino)
+    file.write_text("# mine\n")
+    code, _, complaint = said()
+    assert (code, "somebody else wrote this file" in complaint) == (2, True)
+    assert [one.read_text() for one in out.iterdir()] == ["# mine\n"]
 
 
 def test_a_unit_that_is_not_in_order_would_be_noticed(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ EXAMPLES = {
     "seed001_production.json": {"memory-mcp": "memory", "sequential-thinking": "thinking"},
     "seed001_full.json": {"memory": "memory", "sequential-thinking": "thinking"},
 }
-"""The examples with servers that are real, and which of the ten each is. The others are of machines that we do not have,
+"""The examples with servers that are real, and which of the ten each is. The others are of machines that are not here,
 or stand for something (`command-to-run`)."""
 PATIENCE = 40.0
 """Seconds until a member that starts slowly has joined the merged list."""

@@ -278,6 +278,14 @@ async def test_a_child_that_fails_at_start_says_why_without_the_secret() -> None
     assert "\x1b" not in fault.hint
 
 
+async def test_a_program_that_is_no_server_shows_what_it_prints_instead() -> None:
+    async with running(
+        sys.executable, "-c", "print('Listening on port hunter2hunter2\\n')", env=(("A", "hunter2" * 2),)
+    ) as it:
+        fault = await it.last_words()
+    assert fault.hint == "It wrote nothing to stderr. To stdout it wrote what is no message: Listening on port [secret]"
+
+
 async def test_a_child_that_was_killed_is_reported_with_the_signal() -> None:
     async with running(*command("echo")) as heard:
         await heard.child.write(msg.request(1, "kill").raw)
@@ -362,7 +370,16 @@ async def test_a_child_that_never_reads_holds_up_neither_the_loop_nor_the_end(mo
     assert not is_running(heard.child.pid)
 
 
-@pytest.mark.parametrize("habit", ["plain", "stubborn"])
+@pytest.mark.parametrize(
+    "habit",
+    [
+        "plain",
+        "stubborn",
+        pytest.param(
+            "apart", marks=pytest.mark.skipif(sys.platform != "linux", reason="/proc tells whose child it is")
+        ),
+    ],
+)
 async def test_grandchildren_end_with_the_child(habit: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(children, "GRACE", SHORT)
     async with running(*command("parent", habit)) as heard:

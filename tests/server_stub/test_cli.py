@@ -21,6 +21,7 @@ import pytest
 from mcp_remote_py import __version__
 from tests.server_stub.links import initialize, request
 from tests.server_stub.mcp_client import BOTH, JSON
+from tests.support.hosted import NAMED
 
 CHILD = """
 import json, os, sys
@@ -232,6 +233,16 @@ def test_without_sessions_one_child_is_shared() -> None:
         assert running.stop() < 9
         assert running.process.returncode == 0
     assert all(gone(pid) for pid in pids if psutil.pid_exists(pid))
+
+
+def test_names_may_be_translated_without_a_file_of_servers() -> None:
+    child = ("--stdio", "--normalize-names", "snake", "--", sys.executable, str(NAMED), "x", "API-get-user")
+    with server(*child) as running, Client(running.find(r"listening on (\S+)")) as client:
+        client.start()
+        tools = client.post(request(1, "tools/list")).json()["result"]["tools"]
+        assert [tool["name"] for tool in tools] == ["api_get_user"]
+        called = client.post(request(2, "tools/call", name="api_get_user", arguments={})).json()
+        assert "API-get-user" in called["result"]["content"][0]["text"]
 
 
 def test_the_child_gets_what_was_given_and_none_of_our_secrets() -> None:

@@ -99,7 +99,9 @@ def test_a_bad_server_is_told_why_and_harms_no_other(folder: Folder, entry: Any,
     assert [(found.member, found.key, found.line) for found in roster.errors] == [("bad", f"mcpServers.bad{key}", 1)]
 
 
-@pytest.mark.parametrize("name", ["", " ", "a/b", "a\\b", ".", "..", "a\nb", "a\0b", "\ud800", " a", "x" * 129, "€" * 90, "a\u202eb"])
+@pytest.mark.parametrize(
+    "name", ["", " ", "a/b", "a\\b", ".", "..", "a\nb", "a\0b", "\ud800", " a", "x" * 129, "€" * 90, "a\u202eb"]
+)
 def test_names_that_are_no_part_of_a_path_are_refused(folder: Folder, name: str) -> None:
     text = '{"mcpServers": {"good": {"command": "x"}, NAME: {"command": "x"}}}'.replace("NAME", _quoted(name))
     good, bad = folder.read(text).members

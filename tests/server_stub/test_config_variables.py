@@ -212,6 +212,20 @@ def test_an_env_file_that_somebody_else_put_into_a_folder_for_all_is_passed_over
 
 
 @on_posix
+def test_a_pipe_that_nobody_writes_is_not_waited_for(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server_stub.config_file._PATIENCE", 0.05)
+    path = folder.path / "pipe"
+    os.mkfifo(path)
+    with pytest.raises(ConfigError, match="nobody writes"):
+        read_roster(str(path), {})
+    reading, writing = os.pipe()
+    os.write(writing, b'{"mcpServers": {"a": {"command": "x"}}}')
+    os.close(writing)
+    assert [member.name for member in read_roster(f"/dev/fd/{reading}", {}).members] == ["a"]
+    os.close(reading)
+
+
+@on_posix
 def test_an_env_file_that_any_user_may_write_is_refused(folder: Folder) -> None:
     folder.write("a.env", "A=1\n", 0o602)
     roster = folder.read({"mcpServers": {"a": {"command": "x"}, "b": {"command": "x"}}})

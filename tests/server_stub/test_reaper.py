@@ -8,15 +8,18 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from server_stub import reaper, reaper_program
 from server_stub.children import Child, ServerSpec
+from tests.server_stub.links import eventually
 from tests.support.children import child
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="process groups are POSIX's")
@@ -56,10 +59,7 @@ def groups() -> Iterator[list[Group]]:
     yield made
     for group in made:
         group.clear()
-    deadline = time.monotonic() + SECONDS
-    while _a_reaper_is_left():  # it may still wait for the groups that were just cleared away
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: not _a_reaper_is_left())  # it may still wait for the groups that were just cleared away
 
 
 def the_reaper() -> psutil.Process | None:
@@ -79,18 +79,23 @@ def _line(process: psutil.Process) -> str:
         return ""
 
 
+def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def until_ready(process: psutil.Process) -> None:
-    """Wait until it ignores SIGHUP, SIGINT, SIGQUIT and SIGTERM."""
+    """Wait until it ignores SIGHUP, SIGINT, SIGQUIT and SIGTERM, and has read what it was told."""
     all_four = 0x4007
 
     def ignored() -> int:
         text = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
         return int(text.partition("SigIgn:")[2].split()[0], 16)
 
-    deadline = time.monotonic() + SECONDS
-    while ignored() & all_four != all_four:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: ignored() & all_four == all_four)
+    until(lambda: process.num_fds() == 3)
 
 
 def pipes_of(process: int) -> list[str]:
@@ -98,6 +103,7 @@ def pipes_of(process: int) -> list[str]:
 
 
 def running_reaper() -> psutil.Process:
+    until(the_reaper)  # a process has no command line in the moment in which it becomes a program
     found = the_reaper()
     assert found is not None
     return found
@@ -193,7 +199,6 @@ def test_it_stands_apart_and_holds_nothing_of_ours(monkeypatch: pytest.MonkeyPat
         assert os.getsid(process.pid) == process.pid
         assert "MCP_AUTH_TOKEN" not in process.environ()
         assert process.cwd() == "/"
-        assert process.num_fds() == 3
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
             process.send_signal(number)
         assert process.memory_info().rss < 16_000_000
@@ -225,6 +230,58 @@ async def test_a_child_is_noted_and_taken_back() -> None:
     assert time.monotonic() - started < reaper_program.GRACE / 2  # it had nothing left to do
 
 
+class Slow:
+    """A loop on which no pipe of a child gets connected until `gate` is set."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.gate = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        connect = loop.connect_write_pipe
+
+        async def later(*arguments: Any) -> Any:
+            await self.gate.wait()
+            return await connect(*arguments)
+
+        monkeypatch.setattr(loop, "connect_write_pipe", later)
+
+
+def noted() -> set[int]:
+    return set() if reaper._current is None else set(reaper._current._living)
+
+
+def children_but_the_reaper() -> list[psutil.Process]:
+    return [one for one in psutil.Process().children(recursive=True) if one != the_reaper()]
+
+
+@linux_only
+async def test_a_child_is_noted_before_its_pipes_are_connected(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = Slow(monkeypatch)
+    with reaper.watching():
+        async with asyncio.TaskGroup() as group:
+            starting = group.create_task(Child.start(ServerSpec(child("echo"))))
+            await eventually(lambda: bool(children_but_the_reaper()), "a child")
+            leader = children_but_the_reaper()[0].pid
+            told = noted()
+            slow.gate.set()
+        assert told == {leader}
+        await starting.result().stop()
+        assert noted() == set()
+
+
+@linux_only
+async def test_a_start_that_is_cancelled_leaves_nothing_of_what_it_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = Slow(monkeypatch)
+    with reaper.watching():
+        async with asyncio.TaskGroup() as group:
+            starting = group.create_task(Child.start(ServerSpec(child("parent", "stubborn"))))
+            await eventually(lambda: len(children_but_the_reaper()) >= 2, "a child and its child")
+            family = children_but_the_reaper()
+            starting.cancel()
+            slow.gate.set()
+        assert psutil.wait_procs(family, SECONDS)[1] == []
+        assert noted() == set()
+
+
 async def test_a_child_that_ended_by_itself_is_taken_back() -> None:
     with reaper.watching():
         one = await Child.start(ServerSpec((sys.executable, "-I", "-S", "-c", "")))
@@ -237,23 +294,35 @@ async def test_a_child_that_ended_by_itself_is_taken_back() -> None:
     assert time.monotonic() - started < reaper_program.GRACE / 2
 
 
-def test_a_reaper_that_was_killed_is_replaced_and_told_of_all(
-    groups: list[Group], caplog: pytest.LogCaptureFixture
+def test_a_reaper_that_was_killed_is_replaced_at_once_and_told_of_all(
+    groups: list[Group], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(reaper, "_HARDLY_LIVED", 0.0)
     groups.extend([Group("echo"), Group("echo")])
-    with reaper.watching():
-        reaper.note_started(groups[0].leader)
+    with caplog.at_level(logging.WARNING, "server_stub.reaper"), reaper.watching():
+        for group in groups:
+            reaper.note_started(group.leader)
         first = running_reaper()
         first.kill()
-        deadline = time.monotonic() + SECONDS
-        while first.status() != psutil.STATUS_ZOMBIE:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        with caplog.at_level(logging.WARNING, "server_stub.reaper"):
-            reaper.note_started(groups[1].leader)
+        until(lambda: the_reaper() not in (None, first))
         assert "another one is started" in caplog.text
-        assert running_reaper() != first
     assert [group.ended_by() for group in groups] == [signal.SIGTERM] * 2
+
+
+def test_a_reaper_that_ends_at_once_is_not_started_again_and_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    broken, marks = tmp_path / "reaper_program.py", tmp_path / "marks"
+    broken.write_text(f"open({str(marks)!r}, 'a').write('x')\n", encoding="utf-8")
+    monkeypatch.setattr(reaper, "_PROGRAM", broken)
+    with reaper.watching():
+        for _ in range(2):
+            reaper.note_started(999_999_999)
+            for thread in threading.enumerate():
+                if thread.name == "reaper":
+                    thread.join(SECONDS)
+            reaper.note_ended(999_999_999)
+    assert len(marks.read_text(encoding="utf-8")) <= 4, "one for each note, at most"
 
 
 def test_a_reaper_that_does_not_read_holds_nobody_up(caplog: pytest.LogCaptureFixture) -> None:

@@ -75,6 +75,12 @@ def test_names_are_legal_and_lead_back_whatever_order_they_come_in(places: list[
     assert {place: other.name_of(TOOLS, *place) for place in shuffled} == names
 
 
+@given(st.text(alphabet="a_.", min_size=3, max_size=12))
+def test_the_same_letters_parted_elsewhere_are_another_name(letters: str) -> None:
+    cuts = range(1, len(letters))
+    assert len({join_name(letters[:at], letters[at:]) for at in cuts}) == len(cuts)
+
+
 @given(TRICKY, TRICKY)
 def test_a_name_without_a_hash_is_taken_apart_without_any_list(member: str, own: str) -> None:
     name = join_name(member, own)
@@ -150,7 +156,7 @@ def test_of_a_name_that_stands_twice_the_last_counts_and_both_are_changed() -> N
 # --- URIs ----------------------------------------------------------------------------------------------------------
 
 
-@given(TRICKY, st.text(max_size=30))
+@given(st.text(alphabet="ab/%:.é ", min_size=1, max_size=12), st.text(max_size=30))
 def test_a_uri_under_a_members_name_leads_back(member: str, own: str) -> None:
     assert split_uri(join_uri(member, own)) == Place(member, own)
 

@@ -52,5 +52,6 @@ def test_a_member_whose_tokens_alone_changed_need_not_start_anew() -> None:
         return Roster("f", members=(Member("a", Command((command,)), Manners(tokens=tokens or None)),))
 
     assert plan(one("t"), one("u")).admit == one("u").members
+    assert plan(one("t"), one("u")).applied(one("t").members) == one("u").members
     assert plan(one("t"), one("u", command="y")).restart == one("u", command="y").members
     assert plan(one("t"), one()).restart == one().members

@@ -247,6 +247,8 @@ def test_a_subscription_that_was_refused_is_none() -> None:
 def test_a_session_that_goes_takes_its_subscriptions_and_its_level_with_it() -> None:
     play = Play(1, 2)
     play.ask(1, "resources/subscribe", uri="u")
+    for client in (1, 2):
+        play.ask(client, "resources/subscribe", uri="of both")
     play.ask(2, "logging/setLevel", level="error")
     play.ask(1, "logging/setLevel", level="debug")
     sent = play.sent(play.sharing.part(1))
@@ -312,6 +314,30 @@ def test_what_another_child_offers_otherwise_is_told(before: list[str], after: l
     play.sharing.child_gone(BackendDown("gone"))
     heard = answer_all(play, play.up(EVERYTHING), after)
     assert [method for _, method in told(heard)] == changes
+
+
+def test_a_child_that_does_not_come_and_one_that_comes_after_all_are_told() -> None:
+    play = Play(1)
+    play.sharing.child_gone(BackendDown("gone"))
+    answer_all(play, play.up(EVERYTHING), ["a"])
+    changes = [(1, f"notifications/{kind}/list_changed") for kind in ("tools", "prompts", "resources")]
+    assert told(play.sharing.child_gone(BackendDown("it ended"))) == []
+    assert told(play.sharing.child_gone(BackendDown("it did not start"))) == changes
+    assert told(play.sharing.child_gone(BackendDown("nor now"))) == []
+    assert told(answer_all(play, play.up(EVERYTHING), ["a"])) == changes
+
+
+def test_what_was_found_is_told_though_the_child_ends_while_it_is_read() -> None:
+    play = Play(1)
+    play.sharing.child_gone(BackendDown("gone"))
+    answer_all(play, play.up(EVERYTHING), ["a"])
+    play.sharing.child_gone(BackendDown("gone"))
+    (first, *_) = [
+        one for one in play.up(EVERYTHING) if isinstance(one, ToChild) and one.message.method == "tools/list"
+    ]
+    play.child({"id": first.message.id, "result": {"tools": [{"name": "b"}]}})
+    play.sharing.child_gone(BackendDown("gone"))
+    assert told(answer_all(play, play.up(EVERYTHING), ["b"])) == [(1, "notifications/tools/list_changed")]
 
 
 def test_what_another_child_does_not_offer_any_more_is_told() -> None:

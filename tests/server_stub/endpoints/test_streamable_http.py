@@ -222,9 +222,26 @@ async def test_a_body_over_the_limit_is_413_whether_it_says_its_size_or_not() ->
         for response in (told, untold):
             assert (response.status_code, code(response.content)) == (413, -31007)
         assert (await client.post(request(1, "echo", text="x" * 1500))).status_code == 200
-        packed = {**client.headers, "Content-Encoding": "gzip"}
-        bomb = await client.http.post(client.url, content=gzip.compress(big), headers=packed)
-        assert bomb.status_code == 415
+
+
+async def test_a_packed_body_is_refused_and_not_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
+    unpacked: list[object] = []  # while that is done everybody waits
+
+    def unpack(_: object, chunk: bytes, *__: object) -> bool:
+        unpacked.append(chunk)
+        return False
+
+    monkeypatch.setattr("aiohttp.http_parser.DeflateBuffer.feed_data", unpack)
+    async with session(Backends()) as client:
+        for path in ("/mcp", "/nowhere"):
+            bomb = await client.http.post(
+                client.url.removesuffix("/mcp") + path,
+                content=gzip.compress(bytes(100_000)),
+                headers={**client.headers, "Content-Encoding": "gzip"},
+            )
+            assert bomb.status_code == 415
+        assert (await client.post(request(1, "echo"))).status_code == 200
+    assert unpacked == []
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Starts a grandchild, says its pid, and waits for the end of its stdin.
 
-With `stubborn` the grandchild ignores SIGTERM; with `leave` we exit at once and leave it behind; with `daemon` the
-grandchild leaves our process group with our stdout open, and we exit at once.
+With `stubborn` the grandchild ignores SIGTERM; with `apart` it leaves our process group; with `leave` we exit at once
+and leave it behind; with `daemon` the grandchild leaves our process group with our stdout open, and we exit at once.
 """
 
 import os
@@ -15,7 +15,7 @@ grandchild = os.fork()
 if grandchild == 0:
     if habit == "stubborn":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    if habit == "daemon":
+    if habit in ("apart", "daemon"):
         os.setsid()
     os.close(0)
     os.write(say_prepared, b"!")
