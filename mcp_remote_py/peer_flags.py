@@ -1,4 +1,4 @@
-"""The command lines of mcp-remote, mcp-proxy (PyPI and npm) and supergateway: the flags, and how to split them.
+"""The command lines of mcp-remote, mcp-proxy (PyPI, npm, Go) and supergateway: the flags, and how to split them.
 
 Data and one function; what a flag means here is decided by `compat` (to carry) and `serve_line` (to serve). Read from
 mcp-remote 0.15.1, mcp-proxy 0.13.0 (PyPI), mcp-proxy 6.7 (npm) and supergateway 4.0.0. Imported only where a flag was
@@ -85,6 +85,8 @@ SERVING: dict[str, str] = {
     "namedserverconfig": "1",
     "alloworigin": "*",
     "exposeheader": "1",
+    # TBXark's mcp-proxy
+    "-config": "1",
     # mcp-proxy of npm
     "apikey": "1",
     "connectiontimeout": "1",
@@ -124,6 +126,7 @@ OURS_SERVING: dict[str, str] = {
     "--host": "1",
     "--port": "1",
     "--stateless": "",
+    "--normalize-names": "1",
     "--domain": "1",
     "--host-pattern": "1",
     "--port-per-server": "1",

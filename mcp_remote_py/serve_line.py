@@ -45,6 +45,7 @@ _SAME = {
     "maxbodysize": "max_body",
     "loglevel": "log_level",
     "namedserverconfig": "config",
+    "-config": "config",
 }
 _SWITCHES = {"stateless": "stateless", "passenvironment": "pass_environment"}
 _MILLISECONDS = {

@@ -84,7 +84,7 @@ def _serve(configured: settings.ServeSettings) -> int:
 
     from mcp_remote_py import log
     from mcp_remote_py.core.redact import Redactor
-    from server_stub import process_groups, reaper
+    from server_stub import connections, process_groups, reaper
 
     redactor = Redactor()
     for secret in configured.secrets:
@@ -94,6 +94,7 @@ def _serve(configured: settings.ServeSettings) -> int:
     for note in configured.notes:
         logging.getLogger("server_stub").warning("%s", note)
     process_groups.wait_without_threads()
+    connections.raise_limit()
     try:
         with reaper.watching():
             if configured.hosting is not None:
@@ -136,7 +137,7 @@ def _host(configured: settings.ServeSettings, hosting: settings.Hosting, redacto
 
         def ready(url: str) -> None:
             _announce(url, HOSTED_PATHS if not hosting.aggregate else f"(/mcp /sse /ws {HOSTED_PATHS[1:]}")
-            log.info("servers: %s", ", ".join(server.introduced()) or "none")
+            log.info("servers of %s: %s", os.path.abspath(hosting.file), ", ".join(server.introduced()) or "none")
             for text in all_missing(roster, environ):  # they may come later, so this stops nobody
                 log.warning("%s", text)
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from mcp_remote_py.core.errors import ConfigError
 from mcp_remote_py.core.http.origins import bare_host
-from mcp_remote_py.core.options import Given, Resolved
+from mcp_remote_py.core.options import Given, Level, Resolved
 from server_stub.core.access import Doors
 from server_stub.core.addressing import DEFAULT_PATTERN
 from server_stub.core.roster import Roster
@@ -131,6 +131,9 @@ def _hosting(
     values = resolved.values
     if values["stdio"] or values["shell"]:
         raise ConfigError("--config names the servers to run. Leave out --stdio and --shell.")
+    for name in ("env", "cwd"):
+        if resolved.levels[name] is Level.FLAG:
+            raise ConfigError(f"--{name} is for one server: in a file of servers each has its own {name!r}.")
     if values["host_pattern"] != DEFAULT_PATTERN and values["domain"] is None:
         raise ConfigError("--host-pattern needs --domain DOMAIN: without one, no server has a host name.")
     return Hosting(
@@ -140,6 +143,7 @@ def _hosting(
         host_pattern=values["host_pattern"],
         port_per_server=values["port_per_server"],
         aggregate=values["aggregate"],
+        pass_environment=values["pass_environment"],
         own_tokens=own_tokens,
         admin_tokens=admin_tokens,
         logbook=Logbook(

@@ -104,6 +104,8 @@ class Hosting(NamedTuple):
     port_per_server: int | None = None
     """The port of the first member; those that follow have the next ones."""
     aggregate: bool = False
+    pass_environment: bool = False
+    """Of the servers about which the file says nothing."""
     own_tokens: tuple[str, ...] = ()
     """Tokens of flags and variables, which hold whatever the file says."""
     admin_tokens: tuple[str, ...] = ()

@@ -81,7 +81,8 @@ _CARE = (
     Key(
         "passEnvironment",
         kinds.FLAG,
-        "Whether the child gets all variables of the server but its secrets, not only the default set of the MCP SDKs.",
+        "Whether the child gets all variables of the server but its secrets, not only the default set of the MCP SDKs. "
+        "Default: `--pass-environment`.",
     ),
 )
 
@@ -158,6 +159,7 @@ HEAD = Place(
             "What `/{name}/` is meant to speak; it speaks both here.",
         ),
         Key("options", kinds.OBJECT, "Options that all servers inherit, key by key.", place="options"),
+        *_OPTIONS,
     ),
 )
 HEAD_V1 = Place(

@@ -41,7 +41,7 @@ def read_member(listed: Listed, reader: Reader, own: Mapping[str, str], inherite
     if "options" in keys:
         given = keys["options"]
         options |= reader.read(given.value, PLACES["options"], given.path)
-    options |= {key: given for key, given in keys.items() if key in _OPTION_NAMES}
+    options |= {key: given for key, given in keys.items() if key in OPTION_NAMES}
     what: Command | Remote = Command()
     if isinstance(listed.entry.node.value, Object):
         what = _what(keys, options, own, _Judge(listed, reader))
@@ -49,7 +49,7 @@ def read_member(listed: Listed, reader: Reader, own: Mapping[str, str], inherite
     return Member(name, what, manners, enabled=not reader.is_off)
 
 
-_OPTION_NAMES = frozenset(key.name for key in PLACES["options"].keys)
+OPTION_NAMES = frozenset(key.name for key in PLACES["options"].keys)
 
 
 class _Judge(NamedTuple):
@@ -142,7 +142,7 @@ def _command(keys: Keys, options: Keys, own: Mapping[str, str], judge: _Judge) -
     for name, value in _secrets_among(words or tuple((line or "").split())):
         notes.keep_secret(name, value)
     cwd = keys["cwd"].value if "cwd" in keys else None
-    passes = bool(options["passEnvironment"].value) if "passEnvironment" in options else False
+    passes = bool(options["passEnvironment"].value) if "passEnvironment" in options else None
     return Command(words, line, tuple(sorted(env.items())), cwd, passes)
 
 

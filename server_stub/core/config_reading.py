@@ -9,7 +9,7 @@ from typing import NamedTuple
 from server_stub.core.addressing import label_of
 from server_stub.core.config_keys import PLACES, nearest
 from server_stub.core.config_layout import Layout, Listed
-from server_stub.core.config_members import Inherited, read_filter, read_member, read_origins
+from server_stub.core.config_members import OPTION_NAMES, Inherited, read_filter, read_member, read_origins
 from server_stub.core.config_objects import Given, Notes, Reader, doubles, twice
 from server_stub.core.relaxed_json import Entry
 from server_stub.core.roster import Front, Member
@@ -117,6 +117,7 @@ def _front(head: Entry | None, reader: Reader) -> tuple[Front, Inherited]:
     options: dict[str, Given] = {}
     if "options" in keys:
         options = reader.read(keys["options"].value, PLACES["options"], keys["options"].path)
+    options |= {name: given for name, given in keys.items() if name in OPTION_NAMES}
     global_tokens = keys["globalAuthTokens"].value if "globalAuthTokens" in keys else ()
     tokens = options["authTokens"].value if "authTokens" in options else global_tokens
     for token in tokens:

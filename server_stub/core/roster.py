@@ -26,7 +26,8 @@ class Command(NamedTuple):
     env: tuple[tuple[str, str], ...] = ()
     """Its own variables, expanded: those of its `.env` files, then those of its `env`. Their values are secrets."""
     cwd: str | None = None
-    pass_environment: bool = False
+    pass_environment: bool | None = None
+    """None: as the server was told (`--pass-environment`)."""
 
     def __repr__(self) -> str:
         return f"Command({self.words[0] if self.words else 'a shell line'!r}, {len(self.env)} variables)"

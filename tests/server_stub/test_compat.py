@@ -12,6 +12,7 @@ from server_stub.cli import read_settings
 from server_stub.compat import translate, variables
 from server_stub.settings import ServeSettings
 from tests.server_stub.test_cli import CHILD, Client, server
+from tests.support.config_folder import CONFIGS
 from tests.support.host import clean_environment
 
 
@@ -66,6 +67,12 @@ def test_mistakes_name_the_flag_as_it_was_written(arguments: tuple[str, ...], wo
     text = refusal(*arguments)
     assert words in text
     assert "hush-hush" not in text
+
+
+def test_a_line_of_the_go_proxy_names_its_file() -> None:
+    found = configured("-config", str(CONFIGS / "seed002_fetch_bridge.json"))
+    assert found.hosting is not None
+    assert (found.port, [member.name for member in found.hosting.roster.members]) == (9072, ["fetch"])
 
 
 def test_a_key_lets_in_where_others_could_connect() -> None:

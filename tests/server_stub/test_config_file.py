@@ -185,6 +185,13 @@ def test_the_options_of_a_server_win_key_by_key(folder: Folder) -> None:
     assert near.share == "session"
 
 
+def test_options_may_stand_directly_in_the_head(folder: Folder) -> None:
+    head = {"authTokens": ["t1"], "share": "shared", "options": {"share": "session", "start": "eager"}}
+    roster = folder.read({"mcpProxy": head, "mcpServers": {"a": {"command": "x"}}})
+    assert roster.front.tokens == ("t1",)
+    assert roster.members[0].manners == Manners(share="shared", start="eager")
+
+
 def test_a_filter_may_say_allow_and_block_without_a_mode(folder: Folder) -> None:
     manners = folder.member({"command": "x", "toolFilter": {"allow": ["read_*"], "block": ["read_all"]}}).manners
     assert (manners.allow, manners.block) == (("read_*",), ("read_all",))

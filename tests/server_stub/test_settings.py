@@ -10,6 +10,7 @@ from mcp_remote_py.core.errors import ConfigError
 from server_stub import configuration, option_table
 from server_stub.cli import read_settings
 from server_stub.settings import Auth, Child, Hosting, Jwt, ServeSettings, check
+from tests.support.config_folder import CONFIGS
 
 TOKEN = {"T": "the token"}
 
@@ -160,6 +161,7 @@ def test_loopback_needs_none(host: str) -> None:
         (("--demo", "--port", "65536"), "no port"),
         (("--demo", "--port", "x"), "no port"),
         (("--config", "x", "--port-per-server", "0"), "from 1"),
+        (("--config", str(CONFIGS / "seed001_minimal.json"), "--cwd", "x"), "its own 'cwd'"),
         (("--demo", "--port"), "--port"),
         (("--demo", "--max-body", "much"), "no size"),
         (("--demo", "--grace", "8s"), "7s at most"),

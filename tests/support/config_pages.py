@@ -123,9 +123,10 @@ Durations are seconds, or `250ms`, `30s`, `5m`, `1h`; sizes are bytes, or `64KiB
 
 ## Inheritance
 
-Options may stand in `mcpProxy.options`, in the `options` of a server and directly in the server: the nearer wins, key
-by key. A server without `authTokens` takes those of the head; with its own it takes only its own (in version 1: its own
-and the global ones). An empty list of tokens is an error. `null` is as if the key were not there.
+Options may stand in `mcpProxy` and in a server, each time directly or in `options`: a server's win over those of the
+head, and what stands directly over `options`, key by key. A server without `authTokens` takes those of the head; with
+its own it takes only its own (in version 1: its own and the global ones). An empty list of tokens is an error.
+`null` is as if the key were not there.
 
 ## Keys
 

@@ -123,9 +123,9 @@ Besides the variables in the tables: `MCP_MODE` may be `http` or `remote` (both 
 
 ## mcp-remote-server
 
-`mcp-remote-server --stdio [options] -- CMD ARGS...` serves one server; so do `--shell`, `--handler` and `--demo` in the
-place of `--stdio`. `mcp-remote-server --config FILE` serves [a file of them](config-file.md), whose head (`mcpProxy`) may
-say what some of these options say; flags and variables win over it. The variables of npm's mcp-proxy
+`mcp-remote-server --stdio [options] -- CMD ARGS...` serves one server; so do `--shell`, `--handler` and `--demo` in
+the place of `--stdio`. `mcp-remote-server --config FILE` serves [a file of them](config-file.md), whose head
+(`mcpProxy`) may say what some of these options say; flags and variables win over it. The variables of npm's mcp-proxy
 (`MCP_PROXY_PORT`...) count where ours say nothing.
 
 Besides serving there are commands, each with its `--help`:
@@ -133,7 +133,7 @@ Besides serving there are commands, each with its `--help`:
 | Command | What it does |
 | --- | --- |
 | `check FILE` | says what is wrong with [a file of servers](config-file.md), and starts nothing |
-| `add`, `remove`, `enable`, `disable` | [change the file](../how-to/manage-servers.md), and see how the server that runs it takes that |
+| `add`, `remove`, `enable`, `disable` | [change the file](../how-to/manage-servers.md) |
 | `list`, `test NAME` | show the servers of the file; start one of them and list its tools |
 | `setup-env` | asks for the variables that the file needs |
 | `add-bridge` | writes what puts a stdio server into a container |
