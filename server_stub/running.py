@@ -21,6 +21,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from mcp_remote_py.core.errors import ConfigError
+from server_stub.connections import Connections
 from server_stub.settings import ServeSettings
 
 logger = logging.getLogger(__name__)
@@ -101,7 +102,9 @@ async def run_application(
     logging.getLogger("aiohttp.server").addFilter(_is_ours)
     # what is packed is refused (`guards/limits`); aiohttp would unpack it all the same, and everybody would wait
     runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.5, auto_decompress=False)
-    with _signals(conduct) as asked:
+    connections = Connections()
+    app.middlewares.insert(0, connections.guard())
+    with _signals(conduct) as asked, connections.watched(runner):
         try:
             await runner.setup()
             sockets = Sockets(runner, settings.host)
