@@ -203,7 +203,8 @@ class Hosted:
         self._messages = messages
         if self._hosting.aggregate:
             name = self.roster.front.name or self._settings.service_name
-            self._merged_group = Group(self._usable_by, name, self.roster.front.version or "1")
+            grace = min(self._settings.timing.grace, _SHARED_GRACE)
+            self._merged_group = Group(self._usable_by, name, self.roster.front.version or "1", grace=grace)
             self.merged = _Merged(self, self._merged_group.connect, self._settings, messages)
         async with self._group:
             if self.merged is not None:
@@ -324,7 +325,7 @@ class Hosted:
     async def _live(self, hosted: HostedMember) -> None:
         self._leaving.add(hosted)
         try:
-            await hosted.live(self._merged_is_quiet)
+            await hosted.live(lambda: self._merged_needs_no_more(hosted))
         except Exception:  # a defect of ours in one member must not end the others
             logger.exception("%s: its part of the server failed", hosted.member.name)
         finally:
@@ -350,9 +351,11 @@ class Hosted:
         if self._lives:
             await asyncio.wait(self._lives, timeout=self._settings.timing.whole_stop)
 
-    async def _merged_is_quiet(self) -> None:
-        """When everything stops, the calls of the merged server get their grace before the children go."""
-        if self.stopping and self.merged is not None:
+    async def _merged_needs_no_more(self, hosted: HostedMember) -> None:
+        """The calls of the merged server get their grace, too, before the children go."""
+        if self._merged_group is not None and not self.stopping:
+            await self._merged_group.until_let_go(hosted.connect)
+        elif self.merged is not None:
             await self.merged.quiet.wait()
 
     def hurry(self) -> None:
@@ -436,13 +439,14 @@ def check_roster(settings: ServeSettings, hosting: Hosting, roster: Roster) -> N
 def _link(member: Member, settings: ServeSettings, secrecy: Secrecy) -> Link:
     what = member.what
     if isinstance(what, Command):
-        hidden = settings.hosting.hidden_variables if settings.hosting is not None else ()
+        hosting = settings.hosting
+        hidden, passes = ((), False) if hosting is None else (hosting.hidden_variables, hosting.pass_environment)
         spec = ServerSpec(
             command=what.words,
             shell=what.shell,
             env=what.env,
             cwd=what.cwd,
-            pass_environment=what.pass_environment,
+            pass_environment=passes if what.pass_environment is None else what.pass_environment,
             hidden_variables=frozenset((*hidden, *secrecy.roster().token_variables)),
             message_limit=settings.limits.body,
             member=member.name,

@@ -27,6 +27,7 @@ import time
 from calendar import timegm
 from collections import deque
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 from mcp_remote_py.core.errors import ConfigError
@@ -81,12 +82,18 @@ def file_name_of(member: str) -> str:
     return f"mcp-{safe}.log"
 
 
+@lru_cache(maxsize=256)
+def _log_of(member: str) -> logging.Logger:
+    """Return a member's logger, without the lock that `getLogger` takes: this is asked for every request."""
+    return logging.getLogger(f"{MEMBERS}.{member}")
+
+
 def request_line(member: str, method: str | None, identifier: JsonId | None, session_label: str | None) -> None:
     """Log a request in the member's log: Method, ID, SessionID. `session_label` is a hash, never the id itself.
 
     In the logbook it is a line of level info, elsewhere (on stderr) of level debug.
     """
-    log = logging.getLogger(f"{MEMBERS}.{member}")
+    log = _log_of(member)
     if not log.isEnabledFor(logging.DEBUG):
         return
     known = method if method is not None and _PLAIN_METHOD.fullmatch(method) else encode(method).decode()[:100]

@@ -5,9 +5,10 @@
         note_started(pid)               a child leads a group now; the first one starts the reaper
         note_ended(pid)                 nothing is left of that group
 
-Outside of `watching`, and on Windows, the notes do nothing. A reaper that is killed is replaced at once. Where the
-system does not tell our children (/proc), a child is noted only once its pipes are connected: one that is left to
-itself in that moment still sees the end of its stdin, as all children do. (docs/decisions/0007-hosting.md)
+Outside of `watching`, and on Windows, the notes do nothing. A reaper that is killed is replaced at once. On Linux the
+reaper is told before a child is spawned, and finds it where we were killed before its pid could be told. Elsewhere a
+child is noted once its pipes are connected: one that is left to itself in that moment still sees the end of its stdin,
+as all children do. (docs/decisions/0007-hosting.md)
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ _OUR_CHILDREN = "/proc/thread-self/children"
 _LEAVING = 0.5
 """Seconds that a reaper with nothing left to do gets to leave."""
 _HARDLY_LIVED = 1.0
-"""One that ended sooner than so, in seconds, is not replaced before the next note: it would end again."""
+_MOST_SHORT_LIVES = 3
+"""After so many in a row that ended sooner than so (seconds), one is started at the next note only."""
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +50,8 @@ class _Reaper:
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe: int | None = None
         self._began = 0.0
+        self._short_lives = 0
+        self._expected: int | None = None
         self._lock = threading.Lock()
 
     def started(self, leader: int) -> None:
@@ -62,13 +66,18 @@ class _Reaper:
     def spawned(self, step: Callable[[], T]) -> tuple[T, list[int]]:
         """Take a step in which children may be spawned. Returns what it returns, and those that were noted."""
         with self._lock:
-            if self._pipe is None:
-                self._begin()  # now, as it takes longer than to spawn: nobody would end the child meanwhile
+            self._expected = _ticks()
+            self._say(b"?%d\n" % self._expected)
             before = _our_children()
-            result = step()
-            fresh = [pid for pid in _our_children() - before if self._process is None or pid != self._process.pid]
-            for pid in fresh:
-                self._note(pid)
+            try:
+                result = step()
+                fresh = [pid for pid in _our_children() - before if self._process is None or pid != self._process.pid]
+                for pid in fresh:
+                    self._note(pid)
+            finally:
+                self._expected = None
+                if self._pipe is not None:
+                    self._say(b"!\n")
             return result, fresh
 
     def ended(self, leader: int) -> None:
@@ -101,7 +110,8 @@ class _Reaper:
             logger.warning("no reaper process: %s. Children may outlive a server that is killed", reason.lower())
             return
         with suppress(OSError):  # it is gone already: the next note tells
-            os.write(self._pipe, b"".join(b"+%d\n" % leader for leader in sorted(self._living)))
+            news = [b"=%d\n" % os.getpid(), *(b"+%d\n" % leader for leader in sorted(self._living))]
+            os.write(self._pipe, b"".join(news + ([] if self._expected is None else [b"?%d\n" % self._expected])))
         os.set_blocking(self._pipe, False)  # one that was stopped must not stop us
         self._began = time.monotonic()
         threading.Thread(target=self._attend, args=(self._process,), name="reaper", daemon=True).start()
@@ -113,7 +123,8 @@ class _Reaper:
             if self._process is not process:
                 return
             self._part()
-            if time.monotonic() - self._began > _HARDLY_LIVED:
+            self._short_lives = self._short_lives + 1 if time.monotonic() - self._began < _HARDLY_LIVED else 0
+            if self._short_lives <= _MOST_SHORT_LIVES:
                 logger.warning("the reaper process had ended; another one is started")
                 self._begin()
 
@@ -150,6 +161,13 @@ class _Reaper:
             process.wait(_LEAVING)
         except subprocess.TimeoutExpired:
             logger.warning("children are left; the reaper process ends them")
+
+
+def _ticks() -> int:
+    """Return the time since boot as /proc counts it, rounded down; 0 where there is no such clock."""
+    if sys.platform != "linux":
+        return 0
+    return int(time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK")) - 1
 
 
 def _our_children() -> set[int]:

@@ -2,9 +2,10 @@
 
 Run as a file of its own (`python -I -S reaper_program.py`), with nothing imported but what every interpreter has
 loaded already: it lives as long as the server, and should cost next to nothing. stdin is a pipe whose writing end the
-server alone holds: `+PID` says that the process group of this leader lives, `-PID` that it is gone. At the end of the
-pipe the groups that are left get SIGTERM, two seconds, and SIGKILL; so do groups that their members' descendants made
-for themselves (`setsid`), where /proc says whose children they are. POSIX only.
+server alone holds: `+PID` says that the process group of this leader lives, `-PID` that it is gone; `?TICKS` that a
+child is about to be spawned (the time, since boot), `!` that none came of it, `=PID` who the server is. At the end of the pipe the groups that
+are left get SIGTERM, two seconds, and SIGKILL; so do groups that their members' descendants made for themselves
+(`setsid`), where /proc says whose children they are. POSIX only.
 """
 
 import os
@@ -15,21 +16,67 @@ GRACE = 2.0
 """Seconds between SIGTERM and SIGKILL."""
 _POLL = 0.05
 _CHUNK = 4096
+_BIRTH = 0.3
+"""Seconds for which a child that was about to be spawned is looked for."""
+_BIRTH_POLL = 0.02
 
 
 def watch(source: int) -> dict[int, bytes | None]:
     """Read the pipe to its end. Returns the leaders of the groups that are left, and when each of them was born."""
+    server = os.getppid()
     living: dict[int, bytes | None] = {}
+    expected: int | None = None
     rest = b""
     while chunk := os.read(source, _CHUNK):
         *lines, rest = (rest + chunk).split(b"\n")
         for line in lines:
-            sign, leader = line[:1], int(line[1:])
-            if sign == b"+":
-                living[leader] = birth(leader)
+            sign, number = line[:1], int(line[1:] or 0)
+            if sign == b"?":
+                expected = number
+            elif sign == b"=":
+                server = number
+            elif sign == b"-":
+                living.pop(number, None)
             else:
-                living.pop(leader, None)
+                expected = None
+                if sign == b"+":
+                    living[number] = birth(number)
+    if expected is not None:
+        living.update(newborn(expected, server))
     return living
+
+
+def newborn(since: int, server: int) -> dict[int, bytes | None]:
+    """Return what the server had spawned and not told yet when it was killed; it may still be on its way to its group.
+
+    That is an orphan of our own user, adopted by whoever adopted us, born since then as the leader of a group, and with
+    a socket or a pipe as its stdin.
+    """
+    deadline = time.monotonic() + _BIRTH
+    found: dict[int, bytes | None] = {}
+    while not found and time.monotonic() < deadline:
+        if os.getppid() != server:
+            found = {
+                pid: birth(pid) for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))) if _is_ours(pid, since)
+            }
+        time.sleep(_BIRTH_POLL)
+    return found
+
+
+def _is_ours(process: int, since: int) -> bool:
+    try:
+        with open(f"/proc/{process}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+        parent, group, born = int(fields[1]), int(fields[2]), int(fields[19])
+        return (
+            born >= since
+            and group == process != os.getpid()
+            and parent == os.getppid()
+            and os.stat(f"/proc/{process}").st_uid == os.getuid()
+            and os.readlink(f"/proc/{process}/fd/0").startswith(("socket:", "pipe:"))
+        )
+    except (OSError, IndexError):
+        return False  # it has ended meanwhile, or is none of ours
 
 
 def birth(process: int) -> bytes | None:

@@ -68,7 +68,7 @@ def _spec(command: Command, hidden: tuple[str, ...]) -> ServerSpec:
         shell=command.shell,
         env=command.env,
         cwd=command.cwd,
-        pass_environment=command.pass_environment,
+        pass_environment=bool(command.pass_environment),
         hidden_variables=frozenset(hidden),
     )
 

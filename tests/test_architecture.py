@@ -134,6 +134,7 @@ LIBRARY_HOMES: dict[str, tuple[str, ...]] = {
     "keyring": ("mcp_remote_py/auth/keyring_store.py",),
     "aiohttp": (
         "server_stub/app.py",
+        "server_stub/connections.py",
         "server_stub/hosted_app.py",
         "server_stub/front.py",
         "server_stub/running.py",

@@ -196,7 +196,8 @@ class _Merged:
             run.drop(reason if isinstance(reason, str) else "the client needs no answer")
 
     def _pass_on(self, item: ToMember | None) -> None:
-        member = None if item is None else self._members.get(item.member)
+        known = {member.badge: member for member in (*self._members.values(), *self._leaving)}
+        member = None if item is None else known.get(item.member)
         if item is None or member is None:
             logger.debug("a message of the client belongs to no question of a member and was dropped")
         else:
@@ -225,7 +226,7 @@ class _Merged:
             return
         method = message.method
         if method == "notifications/cancelled":
-            cancellation = self._questions.cancel(member.name, message)
+            cancellation = self._questions.cancel(member.badge, message)
             if cancellation is None:
                 return
             message = cancellation
@@ -246,7 +247,7 @@ class _Merged:
             text = f"{message.method}: this client has no session, so it cannot be asked"
             member.tell(msg.error(message.id, -32601, text))
             return
-        question = self._questions.ask(member.name, message, secrets.token_urlsafe(16))
+        question = self._questions.ask(member.badge, message, secrets.token_urlsafe(16))
         if question is None:
             member.tell(msg.error(message.id, -32603, "too many questions wait for the client already"))
         else:
@@ -273,11 +274,14 @@ class _Merged:
         is_news = self._why_gone.get(member.name) != str(fault)
         self._why_gone[member.name] = str(fault)
         logger.log(logging.WARNING if is_news else logging.DEBUG, "%s is left out of a session: %s", member.name, fault)
+        await self._withdraw_questions(member)
         await self._parted(member, fault, was_in=was_in)
 
-    async def _parted(self, member: Membership, fault: Fault, *, was_in: bool) -> None:
-        for cancellation in self._questions.gone(member.name):
+    async def _withdraw_questions(self, member: Membership) -> None:
+        for cancellation in self._questions.gone(member.badge):
             await self._tell(cancellation)
+
+    async def _parted(self, member: Membership, fault: Fault, *, was_in: bool) -> None:
         if was_in:
             await self._note(f"server {member.name} is gone: {fault}")
             await self._membership_changed(member)
@@ -354,23 +358,32 @@ class _Merged:
             member.again()
 
     def _let_go(self, member: Membership, *, is_replaced: bool) -> Coroutine[Any, Any, None]:
-        """A member has left the configuration: its open calls are answered at once, its link is closed after that."""
-        self._lives.pop(member.name).cancel()
-        was_in = member.is_in
+        """A member has left the configuration: its open calls get their time, its link is closed after that."""
+        life, was_in = self._lives.pop(member.name), member.is_in
         text = "its configuration was changed" if is_replaced else "it was taken out of the configuration"
         fault = BackendDown(text, hint="The list of tools may have changed.")
-        member.end(fault)
         self._catalog.forget(member.name)
         if not is_replaced:
             self._answers.unsubscribe(member.name)
         self._leaving.add(member)
-        return self._farewell(member, fault, was_in=was_in)
+        return self._farewell(member, life, fault, was_in=was_in)
 
-    async def _farewell(self, member: Membership, fault: Fault, *, was_in: bool) -> None:
+    async def _farewell(self, member: Membership, life: asyncio.Task[None], fault: Fault, *, was_in: bool) -> None:
         logger.info("%s leaves a session: %s", member.name, fault)
-        await self._parted(member, fault, was_in=was_in)
-        await member.close()
-        self._leaving.discard(member)
+        try:
+            await self._parted(member, fault, was_in=was_in)
+            await member.until_done(self._group.grace)
+            member.end(fault)
+            life.cancel()
+            await self._withdraw_questions(member)
+            await member.close()
+        finally:
+            self._leaving.discard(member)
+            self._group.let_go()
+
+    def is_leaving(self, connect: Connect) -> bool:
+        """Whether calls are open at a member of this connect, which has left the configuration."""
+        return any(member.connect == connect for member in self._leaving)
 
 
 class Group:
@@ -378,7 +391,8 @@ class Group:
 
     `members(principal)`: the connects of the members that this principal may use, in the order of the file, at this
     moment. A member whose connect equals the one it had before is the same member: `changed` leaves it alone.
-    `patience`: how many seconds lists and the greeting wait for a member.
+    `patience`: how many seconds lists and the greeting wait for a member. `grace`: how many seconds open calls get at
+    one that leaves; whoever ends it waits for `until_let_go`.
     """
 
     def __init__(
@@ -389,12 +403,15 @@ class Group:
         *,
         patience: float = 5.0,
         pause: float = PAUSE,
+        grace: float = 0.0,
     ) -> None:
         self.members = members
         self.ourselves = Ourselves(name, version)
         self.patience = patience
         self.pause = pause
+        self.grace = grace
         self._links: dict[_Merged, None] = {}
+        self._news = asyncio.Event()
 
     def connect(self, peer: Peer) -> Link:
         """Return a fresh session of the merged server."""
@@ -408,10 +425,20 @@ class Group:
         for link in tuple(self._links):
             link.update()
 
+    async def until_let_go(self, connect: Connect) -> None:
+        """Wait until no session has a call open at the member of this connect, which is no member any more."""
+        while any(link.is_leaving(connect) for link in self._links):
+            self._news.clear()
+            await self._news.wait()
+
     # --- For the links -----------------------------------------------------------------------------------------------
+
+    def let_go(self) -> None:
+        self._news.set()
 
     def opened(self, link: _Merged) -> None:
         self._links[link] = None
 
     def closed(self, link: _Merged) -> None:
         self._links.pop(link, None)
+        self._news.set()

@@ -44,6 +44,9 @@ _PROGRESS = "notifications/progress"
 _UNRELATED = ("list_changed", "resources/updated", "tasks/status")
 
 
+_BADGES = itertools.count(1)
+
+
 class Host(Protocol):
     """The merged session, as its members see it."""
 
@@ -96,6 +99,8 @@ class Membership:
 
     def __init__(self, name: str, connect: Connect, peer: Peer, host: Host, pause: float) -> None:
         self.name = name
+        self.badge = f"{name} {next(_BADGES)}"
+        """Tells it from the one that follows it under its name."""
         self.connect = connect
         self.greeted: Mapping[str, Any] = {}
         """Its answer to `initialize`."""
@@ -220,6 +225,15 @@ class Membership:
         self._leave(fault)
         await self._host.went(self, fault, was_in=was_in)
         await self.close()
+
+    async def until_done(self, seconds: float) -> None:
+        """Wait until no call of the client is open here, for so many seconds at most."""
+        try:
+            async with asyncio.timeout(seconds):
+                while calls := [one.future for one in self._open.values() if one.client and not one.future.done()]:
+                    await asyncio.wait(calls)
+        except TimeoutError:
+            pass  # they have had their time
 
     def end(self, fault: Fault) -> None:
         """It will not come again. `live` is to be cancelled, and `close` to be called."""

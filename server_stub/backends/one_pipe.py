@@ -18,6 +18,7 @@ from mcp_remote_py.core.errors import BackendDown, Fault, Interrupted, OwnMistak
 from mcp_remote_py.core.link import Deliver, Link, Traits
 from mcp_remote_py.core.message import Key, Kind, Message, key_of, with_id
 from mcp_remote_py.core.probing import Wires
+from server_stub.core.hops import marked
 from server_stub.core.remote_words import of_member
 
 _SOURCE = "mcp-remote-server"
@@ -30,12 +31,13 @@ Dial = Callable[[str], Awaitable[Link]]
 
 
 class OnePipe:
-    """See the module's text, and `core.link`. `name` names the member in faults."""
+    """See the module's text, and `core.link`. `name` names the member in faults, `mark` this server (`core/hops`)."""
 
-    def __init__(self, dial: Dial, wires: Wires, name: str) -> None:
+    def __init__(self, dial: Dial, wires: Wires, name: str, mark: str) -> None:
         self._make = dial
         self._wires = wires
         self._name = name
+        self._mark = mark
         self._deliver: Deliver
         self._link: Link | None = None
         self._group: asyncio.TaskGroup | None = None
@@ -101,10 +103,19 @@ class OnePipe:
         await self._listening.wait()
         if self._group is None or self._over.is_set():
             raise self._gone(may_have_run=False)
+        if message.method == _INITIALIZE and message.kind is Kind.REQUEST:
+            message = self._marked(message)
         if message.kind is Kind.REQUEST:
             await self._ask(message, written)
         else:
             await self._tell(message, written)
+
+    def _marked(self, initialize: Message) -> Message:
+        message = marked(initialize, self._mark)
+        if message is None:
+            hint = "Its `url` reaches this server, perhaps through another one: take it out of the file of one of them."
+            raise BackendDown(f"{self._name} leads back to this server", hint=hint, may_have_run=False)
+        return message
 
     async def _ask(self, request: Message, written: Callable[[], None] | None) -> None:
         exchange = _Exchange(request, written)

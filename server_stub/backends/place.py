@@ -301,8 +301,9 @@ class Place:
         try:
             await (link.ask(item.message) if item.is_ours else link.send(item.message))
         except Fault as fault:
-            if item.private is not None:
-                self._perform(self._sharing.not_sent(item.private, fault))
+            private = str(item.message.id) if item.is_ours else item.private
+            if private is not None:
+                self._perform(self._sharing.not_sent(private, fault))
             if isinstance(fault, SessionLost) or item.message.method == "initialize":
                 link.end(fault)  # over HTTP, that is how a server ends, or is not there to begin with
 

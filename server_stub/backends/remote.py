@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import secrets
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 _SHORTEST_SECRET = 6
 """Shorter values of headers are also words of innocent sentences."""
+_MARK = secrets.token_hex(8)
+"""How this process is known to itself, should one of its own handshakes come back."""
 _TO_WEBSOCKET = {"http": "ws", "https": "wss"}
 _FROM_WEBSOCKET = {"ws": "http", "wss": "https"}
 
@@ -52,7 +55,7 @@ def remote_link(
 
         return open_link(wire, reach)
 
-    return OnePipe(dial, Wires(_strategy(remote)), name or "the remote server")
+    return OnePipe(dial, Wires(_strategy(remote)), name or "the remote server", _MARK)
 
 
 def _strategy(remote: Remote) -> str:

@@ -247,7 +247,7 @@ def _systemd(resolved: Resolved, environ: Mapping[str, str]) -> _File:
         _check_template(resolved)
     roster = None if is_template else _roster(resolved, environ)
     values = resolved.values if roster is None else _with_head(resolved, roster)
-    low_port = roster is not None and 0 < values["port"] < 1024
+    low_port = roster is not None and any(0 < (values[name] or 0) < 1024 for name in ("port", "port_per_server"))
     needs = unit.Needs(uses_docker=True) if roster is None else unit.needs_of(roster, shutil.which)
     program = os.path.abspath(values["program"]) if values["program"] else _program()
     config = "" if roster is None else os.path.abspath(values["config"])
@@ -349,8 +349,9 @@ def _template_words(resolved: Resolved) -> list[str]:
 def _unit_notes(resolved: Resolved, needs: unit.Needs, paths: Sequence[str]) -> tuple[str, ...]:
     values = resolved.values
     found = [f"{name} is not installed here; that server will not start." for name in needs.missing]
-    if values["auth_token_env"] and not (values["env_file"] or values["template"]):
-        found.append(f"put {', '.join(values['auth_token_env'])} into a file, and name it with --env-file.")
+    variables = (*values["auth_token_env"], *values["admin_token_env"], values["jwt_secret_env"])
+    if any(variables) and not (values["env_file"] or values["template"]):
+        found.append(f"put {', '.join(filter(None, variables))} into a file, and name it with --env-file.")
     for path in dict.fromkeys(filter(None, paths)):
         if unit.is_home(path):
             found.append(f"{path} lies in a home: can {values['user']} read it? Better below /opt, and /etc.")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import NamedTuple
@@ -34,6 +35,8 @@ from server_stub.registry import Change, Edit
 from server_stub.running_server import RunningServer, State, address, why
 
 _INTERRUPTED = 130
+_OURS_ALONE = frozenset({"--dry-run", "--no-wait", "--test", "--replace", "--add-auth"})
+"""Words that hardly any command of a server takes."""
 
 _SERVER = (
     row(
@@ -169,6 +172,8 @@ def _task(command: Command, words: Words, environ: Mapping[str, str]) -> _Task:
     path = shared.config_of(words)
     if command is _ADD:
         new = new_member(words)
+        for word in _OURS_ALONE.intersection(words.behind or ()):
+            tell(f"{word} stands behind `--`, so it is taken for an argument of the command.")
         edit = registry.adding(new.name, new.entry, replace=words.values["replace"])
         return _Task("add", new.name, edit, words, path, environ, new)
     if command is _REMOVE and words.values["service"]:
@@ -208,7 +213,8 @@ def _tell_what_is_not_there(task: _Task, change: Change) -> None:
             tell(f"{own}: stays, with the variables of {task.name} in it.")
         return
     if change.missing:
-        tell(f"Not set yet: {', '.join(change.missing)}. `mcp-remote-server setup-env --config FILE` asks for them.")
+        asking = f"mcp-remote-server setup-env --config {shlex.quote(task.path)}"
+        tell(f"Not set yet: {', '.join(change.missing)}. `{asking}` asks for that.")
     member = change.new.find(task.name)
     program = programs.missing(member, task.environ) if member is not None else ""
     if program:

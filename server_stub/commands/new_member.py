@@ -55,7 +55,8 @@ def new_member(words: Words) -> NewMember:
 def _name(words: Words, service: str | None) -> str:
     names = [*words.plain, *([service] if service else [])]
     if len(words.plain) > 1:
-        raise ConfigError(f"add: {words.plain[1]!r} was not expected here. The command stands behind `--`.")
+        hint = "An address stands behind --url." if "://" in words.plain[1] else "The command stands behind `--`."
+        raise ConfigError(f"add: {words.plain[1]!r} was not expected here. {hint}")
     if not names:
         raise ConfigError("add: A name is missing. Type: mcp-remote-server add NAME -- CMD ARGS...")
     return names[0]

@@ -222,9 +222,11 @@ class Sharing:
         return [*commands, *withdrawn, *self._say_what_changed()]
 
     def not_sent(self, private: str, fault: Fault) -> list[Command]:
-        """A request could not be written to the child."""
+        """A request, of a client or of our own, could not be written to the child."""
         if private == self._greeting:
             return []  # the child is going; `child_gone` follows
+        if private in self._errands:
+            return self._answered_errand(private, msg.error(private, -32603, str(fault)))
         entry = self._finish(private)
         if entry is None:
             return []

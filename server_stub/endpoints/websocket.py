@@ -113,10 +113,8 @@ class WebSocket:
     async def _receive_all(self, socket: web.WebSocketResponse, session: Session, *, may_send_token: bool) -> None:
         async for frame in socket:
             raw = _raw(frame.type, frame.data)
-            if session.is_over:
-                break
-            if raw is None:
-                continue
+            if raw is None or session.is_over:
+                continue  # what was open is being answered; then the sender closes
             if may_send_token and token_in(raw) is not None:
                 logger.debug("a token came, and none is needed")
             else:

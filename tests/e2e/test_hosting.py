@@ -60,7 +60,7 @@ async def test_each_server_is_an_endpoint_by_path_host_and_port(tmp_path: Path, 
             for path in (f"/{name}/mcp", f"/servers/{name}/mcp", f"/{name}/", f"/{name}"):
                 assert await who(server, path) == name
             assert await who(server, "/mcp", Host=f"{name}.mcp.example.com") == name
-        await server.until_logged(f"servers: a (port {free_ports}), b (port {free_ports + 1})")
+        await server.until_logged(f"servers.json: a (port {free_ports}), b (port {free_ports + 1})")
         for offset, name in enumerate(("a", "b")):
             own = HostedServer(server.process, f"http://127.0.0.1:{free_ports + offset}", server.file, server.http)
             assert await who(own, "/mcp") == name
@@ -130,7 +130,7 @@ async def test_a_member_that_does_not_run_says_which_and_why(tmp_path: Path) -> 
             assert document["id"] == initialize()["id"]
             assert name in document["error"]["message"]
         assert await who(server, "/a/mcp") == "a"
-        await server.until_logged("servers: a, b, off (disabled), missing, wrong (cannot be started), dying")
+        await server.until_logged("servers.json: a, b, off (disabled), missing, wrong (cannot be started), dying")
         await server.until_logged("missing: there is no program 'no-such-program-anywhere' here")
 
 
@@ -253,6 +253,17 @@ async def test_whoever_gets_all_variables_gets_no_token_of_ours_and_tells_no_sec
         assert "hidden-word" not in failed.text
 
 
+async def test_all_children_may_get_our_variables_but_never_our_tokens(tmp_path: Path) -> None:
+    entries = {"a": named("a", "environment"), "b": named("b", "environment", passEnvironment=False)}
+    document = {"mcpProxy": {"options": {"authTokens": ["${OURS}"]}}, "mcpServers": entries}
+    env = {"OURS": "opensesame", "UNRELATED": "1"}
+    async with hosted(document, tmp_path, "--pass-environment", env=env) as server:
+        for name, expected in (("a", {"UNRELATED"}), ("b", set())):
+            client = server.client(f"/{name}/mcp", Authorization="Bearer opensesame")
+            await client.start()
+            assert set(env) & set(await server.call(client, "environment")) == expected
+
+
 # --- hot reload ------------------------------------------------------------------------------------------------------
 
 
@@ -274,21 +285,26 @@ async def test_a_change_of_the_file_reaches_only_what_changed(tmp_path: Path) ->
         assert (await server.call(stays, "whoami"))["pid"] == pid
 
 
-async def test_a_call_that_asks_its_client_may_end_while_its_server_is_replaced(tmp_path: Path) -> None:
-    async with hosted(two(a=named("a", "ask")), tmp_path) as server:
-        client = server.client("/a/mcp")
+@pytest.mark.parametrize(("path", "tool"), [("/a/mcp", "ask"), ("/mcp", "a__ask")])
+async def test_a_call_that_asks_its_client_may_end_while_its_server_is_replaced(
+    tmp_path: Path, path: str, tool: str
+) -> None:
+    async with hosted(two(a=named("a", "ask")), tmp_path, "--aggregate") as server:
+        client = server.client(path)
         await client.start()
-        call = {"jsonrpc": "2.0", "id": 5, "method": "tools/call", "params": {"name": "ask"}}
+        call = {"jsonrpc": "2.0", "id": 5, "method": "tools/call", "params": {"name": tool}}
         async with client.posting(call) as events:
             question = await events.message()
             server.rewrite(two(a=named("a", "ask", "other")))
             await server.until_logged("1 replaced")
-            assert (await client.post({**call, "id": 6})).status_code == 404  # it is to begin a new session
+            ends = (await client.post({"jsonrpc": "2.0", "id": 6, "method": "ping"})).status_code == 404
+            assert ends is (path == "/a/mcp")  # its client is to begin a new session
             answer = {"jsonrpc": "2.0", "id": question["id"], "result": {"role": "assistant"}}
-            stranger = server.client("/a/mcp")
+            stranger = server.client(path)
             assert (await stranger.post(answer)).status_code == 400
             assert (await client.post(answer)).status_code == 202
-            assert "assistant" in str((await events.message())["result"])
+            ended = (await events.rest())[-1]
+            assert "assistant" in str(ended.get("result")), ended
         await who(server, "/b/mcp")
 
 

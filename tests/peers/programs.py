@@ -18,7 +18,7 @@ from tests.peers.install import Peers
 
 STARTING = 30.0
 """Seconds that a server may take until it listens."""
-ANSWERING = 30.0
+ANSWERING = 45.0
 """Seconds that an expected message may take."""
 LINE_LIMIT = 64 * 1024 * 1024
 PATHS = {"http": "/mcp", "sse": "/sse", "ws": "/ws"}

@@ -79,10 +79,15 @@ def ten_servers(peers: Peers, folder: Path, page: str) -> list[Real]:
     ]
 
 
-def write_config(form: str, servers: list[Real], file: Path) -> None:
-    """Write the servers in one of `FORMS`, each with what is special about it."""
+def write_config(form: str, servers: list[Real], file: Path, **more: Any) -> None:
+    """Write the servers in one of `FORMS`, each with what is special about it, and with `more` in each entry."""
     entries: dict[str, dict[str, Any]] = {
-        one.name: {"command": one.command[0], "args": list(one.command[1:]), **({"env": one.env} if one.env else {})}
+        one.name: {
+            "command": one.command[0],
+            "args": list(one.command[1:]),
+            **({"env": one.env} if one.env else {}),
+            **more,
+        }
         for one in servers
     }
     if form == "claude":

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import stat
+import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -457,3 +458,30 @@ def test_a_name_never_shows_arguments() -> None:
     assert ServerSpec(command=("/usr/bin/npx", "--key", "secret")).name == "npx"
     assert ServerSpec((), "KEY=secret server").name == "shell command"
     assert os.sep not in ServerSpec(command=("/a/b",)).name
+
+
+_THREE_CHILDREN = """
+import asyncio, sys, threading
+from server_stub import process_groups
+
+async def main():
+    command = (sys.executable, "-I", "-S", "-c", "input()")
+    children = [await asyncio.create_subprocess_exec(*command, stdin=-1) for _ in range(3)]
+    threads = threading.active_count()
+    await asyncio.gather(*(child.communicate(b"\\n") for child in children))
+    print(threads, *(child.returncode for child in children))
+
+process_groups.wait_without_threads()
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no file descriptors of processes")
+def test_no_thread_waits_for_a_child() -> None:
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except OSError:
+        pytest.skip("this kernel has no file descriptors of processes")
+    command = [sys.executable, "-W", "error", "-c", _THREE_CHILDREN]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert (done.stdout, done.stderr) == ("1 0 0 0\n", "")

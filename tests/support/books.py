@@ -196,35 +196,49 @@ class _Socket:
 
 
 @contextlib.asynccontextmanager
-async def caller(wire: Wire, origin: str, books: Books | None = None) -> AsyncIterator[Caller]:
-    """Open a session over this wire, beside `origin`/mcp, /sse or /ws, and greet; end it at the end of the block."""
-    books = books or Books(f"{wire} of {origin}")
-    client = Caller(books)
-    limits = httpx.Limits(max_connections=None)
-    async with (
-        httpx.AsyncClient(trust_env=False, timeout=httpx.Timeout(PATIENCE + 5), limits=limits) as http,
-        contextlib.AsyncExitStack() as stack,
-        asyncio.TaskGroup() as group,
-    ):
-        if wire == "http":
-            posts = _Posts(http, f"{origin}/mcp", books)
-            client.carrier = posts
-            await client.greet()
-            yield client
-            await posts.end()
-            return
-        if wire == "sse":
-            pipe = _Pipe(http, books)
-            listening = group.create_task(pipe.listen(f"{origin}/sse"))
-            client.carrier = pipe
-            await pipe.opened.wait()
-        else:
+async def caller(
+    wire: Wire,
+    origin: str,
+    books: Books | None = None,
+    headers: dict[str, str] | None = None,
+    *,
+    stays_away: bool = False,
+) -> AsyncIterator[Caller]:
+    """Open a session over this wire, beside `origin`/mcp, /sse or /ws, and greet; end it at the end of the block.
+
+    `stays_away`: it is not ended; the connections are cut, and nobody comes back.
+    """
+    client = Caller(books or Books(f"{wire} of {origin}"))
+    async with contextlib.AsyncExitStack() as stack:
+        if wire == "ws":
             address = origin.replace("http", "ws", 1) + "/ws"
-            socket = _Socket(await stack.enter_async_context(connect(address, proxy=None, max_size=None)), books)
-            listening = group.create_task(socket.listen())
-            client.carrier = socket
-        await client.greet()
-        try:
-            yield client
-        finally:
-            listening.cancel()
+            socket = await stack.enter_async_context(
+                connect(address, proxy=None, max_size=None, additional_headers=headers, close_timeout=1)
+            )
+            if stays_away:
+                stack.callback(socket.transport.abort)
+            client.carrier = carrier = _Socket(socket, client.books)
+            listen = carrier.listen()
+        else:
+            limits, timeout = httpx.Limits(max_connections=None), httpx.Timeout(PATIENCE + 5)
+            http = await stack.enter_async_context(
+                httpx.AsyncClient(trust_env=False, timeout=timeout, limits=limits, headers=headers)
+            )
+            if wire == "http":
+                client.carrier = posts = _Posts(http, f"{origin}/mcp", client.books)
+                await client.greet()
+                yield client
+                if not stays_away:
+                    await posts.end()
+                return
+            client.carrier = pipe = _Pipe(http, client.books)
+            listen = pipe.listen(f"{origin}/sse")
+        async with asyncio.TaskGroup() as group:
+            listening = group.create_task(listen)
+            if isinstance(client.carrier, _Pipe):
+                await client.carrier.opened.wait()
+            await client.greet()
+            try:
+                yield client
+            finally:
+                listening.cancel()

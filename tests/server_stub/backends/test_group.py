@@ -660,6 +660,32 @@ async def test_a_reload_takes_members_in_and_lets_them_go_while_others_notice_no
         running.cancel()
 
 
+async def test_an_open_call_may_end_at_the_member_that_was_replaced() -> None:
+    async def asking(_: Any, session: Any) -> Any:
+        return {"answer": await session.request("sampling/createMessage", {})}
+
+    old, new = Server("x", on={"tools/call": asking}), Server("x", "y")
+    now: dict[str, Connect] = connects({"a": old})
+    before = now["a"]
+    group = Group(lambda _: now, "merged", "1", pause=0.02, grace=SECONDS)
+    async with client_of(group) as client:
+        await client.greet(sampling={})
+        call = client.background("tools/call", name="a__x")
+        question = await client.heard("sampling/createMessage")
+        now = connects({"a": new})
+        group.changed()
+        await client.heard(TOOLS_CHANGED)
+        assert await client.names() == ["a__x", "a__y"]
+        assert client.tasks is not None
+        waiting = client.tasks.create_task(group.until_let_go(before))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        await client.link.send(msg.result(question.id or 0, {"role": "assistant"}))
+        assert (await call).result == {"answer": {"role": "assistant"}}
+        await waiting
+        assert (await client.result("tools/call", name="a__x"))["arguments"] is None
+
+
 async def test_a_member_whose_configuration_changed_is_another_one() -> None:
     now: dict[str, Connect] = connects({"a": Server("old")})
     group = Group(lambda _: now, "merged", "1", pause=0.02)

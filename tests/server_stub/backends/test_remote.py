@@ -12,9 +12,9 @@ from typing import Any
 import httpx
 import pytest
 
-from mcp_remote_py.core.errors import Fault, Interrupted, SessionLost, SignInNeeded, TlsRefused
+from mcp_remote_py.core.errors import BackendDown, Fault, Interrupted, SessionLost, SignInNeeded, TlsRefused
 from mcp_remote_py.core.link import Link
-from mcp_remote_py.core.message import Message, notification, request
+from mcp_remote_py.core.message import Message, notification, parse_one, request
 from server_stub.backends.remote import remote_link
 from server_stub.core.roster import Remote
 from tests.server_stub.links import Backends, eventually, serving, within
@@ -174,6 +174,23 @@ async def test_auto_finds_the_wire_that_is_not_the_first(path: str, status: int,
         assert (await greeted(run)).result["wire"] == speaks
         await within(run.link.send(request("a", "tools/list")))
         assert (await run.delivered.until(2))[1][0].id == "a"
+
+
+async def test_a_handshake_that_comes_back_goes_no_further() -> None:
+    came: list[Message] = []
+
+    async def far(seen: Seen, peer: Peer) -> None:
+        if "id" in seen.doc:
+            came.append(parse_one(seen.body))
+        await peer.result(seen, {"protocolVersion": "2025-06-18"})
+
+    async with ScriptedServer(far) as server:
+        async with running(bench(Remote(server.url, "http"))) as run:
+            await within(run.link.send(INITIALIZE))
+        async with running(bench(Remote(server.url, "http"))) as again:
+            with pytest.raises(BackendDown, match="weather leads back to this server"):
+                await within(again.link.send(came[0]))
+    assert len(came) == 1
 
 
 async def test_where_no_wire_is_right_the_first_refusal_is_reported() -> None:

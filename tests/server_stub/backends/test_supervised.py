@@ -172,7 +172,9 @@ async def test_a_restart_by_an_operator_ends_the_sessions_of_own_children() -> N
     async with hosted() as member:
         session = await member.session()
         await within(member.supervised.restart())
+        assert member.supervised.vitals().state is State.STOPPED
         assert "github was restarted" in str(await session.ended.settle())
+        assert member.supervised.vitals().why is None  # nothing was wrong
 
 
 async def test_a_child_that_broke_a_rule_is_ended_and_no_other() -> None:

@@ -111,6 +111,16 @@ def test_a_low_port_may_be_that_of_the_file(tmp_path: Path, said: pytest.Capture
     assert lines(said.readouterr().out, "AmbientCapabilities") == ["CAP_NET_BIND_SERVICE"]
     deploy("systemd", "--config", str(path), "--port", "8080")
     assert lines(said.readouterr().out, "AmbientCapabilities") == []
+    deploy("systemd", "--config", str(path), "--port", "8080", "--port-per-server", "1022")
+    assert lines(said.readouterr().out, "AmbientCapabilities") == ["CAP_NET_BIND_SERVICE"]
+
+
+def test_variables_that_hold_secrets_have_to_come_from_a_file(config: str, said: pytest.CaptureFixture[str]) -> None:
+    words = ["--auth-token-env", "A", "--admin-token-env", "B", "--jwt-secret-env", "C"]
+    deploy("systemd", "--config", config, *words)
+    assert "put A, B, C into a file, and name it with --env-file" in said.readouterr().err
+    deploy("systemd", "--config", config, *words, "--env-file", "/etc/mcp/a.env")
+    assert "--env-file" not in said.readouterr().err
 
 
 def test_a_folder_for_logs_is_made_before_the_start_and_is_seen(

@@ -102,6 +102,14 @@ def test_a_remote_server_gets_its_token_from_a_variable(path: Path) -> None:
     assert (path.parent / "x.env").read_text() == "X_AUTHORIZATION=s3cr3tvalue\n"
 
 
+def test_an_option_of_ours_behind_the_dashes_is_the_commands_and_that_is_said(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["add", "two", "--no-wait", "--", "npx", "--dry-run"]) == 0
+    assert "--dry-run stands behind `--`" in capsys.readouterr().err
+    assert servers(path)["two"]["args"] == ["--dry-run"]
+
+
 def test_the_words_of_the_seed_add_a_bridge(path: Path) -> None:
     assert cli.main(["add", "--service", "filesystem", "--port", "9071"]) == 0
     url = "http://mcp-filesystem-bridge:9071/filesystem/sse"
@@ -118,6 +126,7 @@ def test_the_words_of_the_seed_add_a_bridge(path: Path) -> None:
         (["add", "--", "npx"], "A name is missing"),
         (["add", "a", "b", "--", "npx"], "'b' was not expected"),
         (["add", "a", "npx", "-y", "pkg"], "that stands behind `--`"),
+        (["add", "a", "https://x.example/mcp"], "behind --url"),
         (["remove", "on", "es"], "stands in quotes"),
         (["enable", "one", "servers.json"], "Did you mean --config servers.json?"),
         (["add", "a", "--env", "1=2", "--", "npx"], "--env"),

@@ -340,6 +340,18 @@ def test_what_was_found_is_told_though_the_child_ends_while_it_is_read() -> None
     assert told(answer_all(play, play.up(EVERYTHING), ["b"])) == [(1, "notifications/tools/list_changed")]
 
 
+def test_a_list_that_cannot_be_asked_for_holds_up_no_other() -> None:
+    play = Play(1)
+    play.sharing.child_gone(BackendDown("gone"))
+    answer_all(play, play.up(EVERYTHING), ["a"])
+    play.sharing.child_gone(BackendDown("gone"))
+    reading = play.up(EVERYTHING)
+    (unsent,) = [one for one in reading if isinstance(one, ToChild) and one.message.method == "prompts/list"]
+    heard = answer_all(play, [one for one in reading if one is not unsent], ["b"])
+    heard += play.sharing.not_sent(str(unsent.message.id), BackendDown("refused"))
+    assert (1, "notifications/tools/list_changed") in told(heard)
+
+
 def test_what_another_child_does_not_offer_any_more_is_told() -> None:
     play = Play(1)
     play.sharing.child_gone(BackendDown("gone"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -148,6 +149,36 @@ async def test_a_backend_that_dies_answers_what_is_open_and_closes(make: Any) ->
             await within(client.recv())
         assert closed.value.rcvd is not None
         assert closed.value.rcvd.code == 1011
+
+
+async def test_a_client_that_goes_on_talking_still_hears_what_became_of_its_calls() -> None:
+    backends = Backends()
+    async with socket(backends, max_queue=1) as client, asyncio.TaskGroup() as group:
+        await ask(client, initialize())
+        await client.send(json.dumps(request("1", "slow")))
+        await backends.last.received("slow")
+
+        async def tell() -> None:
+            for _ in range(30):
+                await backends.last.say(message.notification("notifications/news", {"text": "x" * 1_000_000}))
+
+        telling = group.create_task(tell())  # more than a client takes that does not read: the sender has to wait
+        await asyncio.sleep(0.1)
+        backends.last.die()
+        for _ in range(5):
+            await asyncio.sleep(0.02)
+            await client.send('{"jsonrpc": "2.0", "method": "notifications/progress"}')
+        heard = [json.loads(frame) async for frame in _until_closed(client)]
+        telling.cancel()
+    assert [one["error"]["data"]["name"] for one in heard if one.get("id") == "1"] == ["BackendDown"]
+
+
+async def _until_closed(client: ClientConnection) -> AsyncIterator[str | bytes]:
+    while True:
+        try:
+            yield await within(client.recv())
+        except ConnectionClosed:
+            return
 
 
 async def test_a_cancelled_call_gets_no_answer() -> None:
