@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from mcp_remote_py.core.errors import ConfigError
 from mcp_remote_py.core.secret_places import is_secret_name
-from server_stub.core import config_layout, config_reading, relaxed_json
+from server_stub.core import config_kinds, config_layout, config_reading, relaxed_json
 from server_stub.core.config_keys import PLACES
 from server_stub.core.config_layout import Layout, Listed
 from server_stub.core.config_objects import Notes
@@ -322,8 +322,9 @@ def _parsed(text: str, file: _EnvFile, notes: Notes) -> dict[str, str]:
             text = f"{binding.key[:40]!r} has no value, and does nothing. Write NAME=value."
             inner.warning(line, "", text, file.member)
         elif binding.key is not None and binding.value is not None:
-            if "\0" in binding.key + binding.value:
-                wrong(line, binding.key, "NUL may not stand in a variable.", file.member)
+            unfit = config_kinds.unfit_variable(binding.key, binding.value)
+            if unfit:
+                wrong(line, "", unfit, file.member)
                 continue
             found[binding.key] = binding.value
             inner.keep_secret(binding.key, binding.value)

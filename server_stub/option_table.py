@@ -67,6 +67,20 @@ def _host_name(text: str, where: str) -> str:
     return text.strip().lower()
 
 
+_DOMAIN = re.compile(r"(?=.{1,253}$)(?:(?!-)[a-z0-9_-]{1,63}(?<!-)(?:\.|$))+(?<!\.)")
+
+
+def _domain(text: str, where: str) -> str:
+    """Return a domain as requests spell it, in ASCII: one that never stands in a `Host` would be of no use."""
+    try:
+        domain = text.strip().lower().removesuffix(".").encode("idna").decode("ascii")
+    except UnicodeError:
+        domain = ""
+    if _DOMAIN.fullmatch(domain) is None:
+        raise ConfigError(f"{where}: {text[:80]!r} is no domain. Write for example example.com (no scheme, no port).")
+    return domain
+
+
 def _origin(text: str, where: str) -> str:
     text = text.strip()
     if text == "null":
@@ -142,7 +156,7 @@ OPTIONS: tuple[Option, ...] = (
         "--domain",
         HOSTING,
         "the domain under which each server has a host name, too: NAME.mcp.DOMAIN",
-        parse=_host_name,
+        parse=_domain,
         first_variables=("MCP_DOMAIN", "DOMAIN"),
         metavar="DOMAIN",
     ),

@@ -2,10 +2,10 @@
 
 Run as a file of its own (`python -I -S reaper_program.py`), with nothing imported but what every interpreter has
 loaded already: it lives as long as the server, and should cost next to nothing. stdin is a pipe whose writing end the
-server alone holds: `+PID` says that the process group of this leader lives, `-PID` that it is gone; `?TICKS` that a
-child is about to be spawned (the time, since boot), `!` that none came of it, `=PID` who the server is. At the end of the pipe the groups that
-are left get SIGTERM, two seconds, and SIGKILL; so do groups that their members' descendants made for themselves
-(`setsid`), where /proc says whose children they are. POSIX only.
+server alone holds. What it says there, a line each: `=PID` is the server; `?TICKS`, a child is about to be spawned (the
+time since boot); `!`, none came of it; `+PID`, the process group of this leader lives; `-PID`, it is gone. At the end
+of the pipe the groups that are left get SIGTERM, two seconds, and SIGKILL; so do groups that their descendants made for
+themselves (`setsid`), where /proc says whose children they are. POSIX only.
 """
 
 import os

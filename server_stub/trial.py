@@ -144,8 +144,8 @@ class _Conversation:
         tools = await self._tools() if isinstance(offers, dict) and "tools" in offers else []
         info = greeting.get("serverInfo")
         info = info if isinstance(info, dict) else {}
-        name = printable(f"{info.get('name', 'no name')} {info.get('version', '')}".strip(), 200)
-        protocol = printable(str(greeting.get("protocolVersion")), 40)
+        name = _in_one_line(f"{info.get('name', 'no name')} {info.get('version', '')}".strip(), 200)
+        protocol = _in_one_line(greeting.get("protocolVersion"), 40)
         return Trial(name, protocol, tuple(tools), greeted - began, clock() - greeted)
 
     async def _listen(self) -> None:
@@ -187,7 +187,7 @@ class _Conversation:
             tools = page.get("tools")
             if not isinstance(tools, list):
                 raise PeerBroke("its answer to tools/list has no tools")
-            names += (printable(str(tool.get("name")), 200) for tool in tools if isinstance(tool, dict))
+            names += (_in_one_line(tool.get("name"), 200) for tool in tools if isinstance(tool, dict))
             cursor = page.get("nextCursor")
             if cursor is None or cursor == "":
                 return names
@@ -224,3 +224,8 @@ def _words_of(answer: Message) -> str:
     error = answer.doc.get("error")
     text = error.get("message") if isinstance(error, dict) else None
     return printable(text, 300) if isinstance(text, str) else "without words"
+
+
+def _in_one_line(said: object, limit: int) -> str:
+    """Return what a server calls something: it adds no line to what we print."""
+    return printable(str(said), limit).replace("\n", "\\n").replace("\t", "\\t")

@@ -35,17 +35,18 @@ async def changes(files: Callable[[], Sequence[str]], every: float = LOOK_EVERY)
         return
     before: Look = ()  # it may have been written between the first reading and now
     while True:
-        async for told in _told(watchfiles, _folders(files()), every):
+        async for told in _told(watchfiles, files, every):
             names = _paths(files())
             now = _look(names)
             # who writes twice within one tick of the clock is told of, although the second time shows nowhere
-            if now != before or not names.isdisjoint(told):
+            if now != before or not (names | {os.path.realpath(name) for name in names}).isdisjoint(told):
                 before = now
                 yield
 
 
-async def _told(watchfiles: Any, folders: Sequence[str], every: float) -> AsyncIterator[set[str]]:
+async def _told(watchfiles: Any, files: Callable[[], Sequence[str]], every: float) -> AsyncIterator[set[str]]:
     """Yield the paths that the system tells of, and nothing every now and then. Ends when other folders are meant."""
+    folders = _folders(files())
     identity = _identity(folders)
     try:
         if folders:
@@ -56,7 +57,7 @@ async def _told(watchfiles: Any, folders: Sequence[str], every: float) -> AsyncI
             async with contextlib.aclosing(watch):
                 async for told in watch:
                     yield _paths(path for _, path in told)
-                    if _identity(folders) != identity:
+                    if _folders(files()) != folders or _identity(folders) != identity:
                         return
             return
     except (OSError, RuntimeError) as error:  # it has no more watches to give, or a folder went this very moment

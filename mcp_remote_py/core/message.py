@@ -39,12 +39,18 @@ class Key(NamedTuple):
 
 
 def key_of(identifier: JsonId) -> Key:
-    """Return the `Key` of a request id."""
+    """Return the `Key` of a request id.
+
+    Made of the tuple, as `Key(...)` is another function in Python, and this is asked six times for every call.
+    """
     if isinstance(identifier, str):
-        return Key("s", identifier)
+        return _made_tuple(Key, ("s", identifier))
     if type(identifier) is float and identifier.is_integer():
-        return Key("n", int(identifier))
-    return Key("n", identifier)
+        return _made_tuple(Key, ("n", int(identifier)))
+    return _made_tuple(Key, ("n", identifier))
+
+
+_made_tuple = tuple.__new__
 
 
 class Invalid(Exception):

@@ -52,6 +52,10 @@ def _command_words(text: str, where: str) -> tuple[str, ...]:
     return words
 
 
+_EXAMPLE = (
+    "mcp-remote-server add-bridge --service filesystem --runtime node --pkg @modelcontextprotocol/server-filesystem "
+    "--version 0.2.3 --bin-cmd mcp-server-filesystem --port 9071 --workspace /srv/files"
+)
 COMMAND = Command(
     "add-bridge",
     "--service S --runtime node|python --pkg P --version V --bin-cmd CMD --port N [options]",
@@ -94,7 +98,7 @@ def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     values = words.values
     absent = [f"--{name.replace('_', '-')}" for name in _NEEDED if not values[name]]
     if absent:
-        raise ConfigError(f"add-bridge: {', '.join(absent)} missing. (--help shows an example of each)")
+        raise ConfigError(f"add-bridge: {', '.join(absent)} missing. Type for example:\n  {_EXAMPLE}")
     if _PACKAGES[values["runtime"]].fullmatch(values["pkg"]) is None:
         raise ConfigError(f"--pkg: {values['pkg'][:60]!r} is no name of a {values['runtime']} package.")
     folder = os.path.join(os.path.abspath(values["out"]), values["service"], "bridge")

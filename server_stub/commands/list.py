@@ -13,6 +13,7 @@ from server_stub.commands import words as shared
 from server_stub.commands.words import Command, row, show, tell
 from server_stub.core import json_text
 from server_stub.core.addressing import RESERVED, SERVERS
+from server_stub.core.config_layout import shown
 from server_stub.core.masking import masked_line, masked_url, masked_words
 from server_stub.core.roster import Member, Remote, Roster
 from server_stub.option_table import variable_name
@@ -78,7 +79,7 @@ def _rows(roster: Roster, url: str, states: Mapping[str, str]) -> list[dict[str,
         {
             "name": member.name,
             "state": _state(member, states),
-            "what": redactor.scrub(_what(member)),
+            "what": shown(redactor.scrub(_what(member))),
             "share": member.manners.share,
             "start": member.manners.start,
             "enabled": member.enabled,

@@ -126,7 +126,7 @@ def _is_reference(value: str) -> bool:
 
 
 def _storable(value: str, where: str) -> str:
-    if re.search(r"[\x00-\x1f\x7f]", value):
+    if re.search(r"[\x00-\x1f\x7f-\x9f]", value):
         raise ConfigError(f"{where}: its value holds a control character.")
     return value
 

@@ -138,7 +138,7 @@ def _typed(question: str, *, hidden: bool) -> str:
 def _unusable(value: str) -> str | None:
     if not value:
         return "it may not be empty."
-    if re.search(r"[\x00-\x1f\x7f]", value):
+    if re.search(r"[\x00-\x1f\x7f-\x9f]", value):
         return "it holds a control character. Was it pasted with something else?"
     if any("\ud800" <= character <= "\udfff" for character in value):
         return "it holds bytes that are no UTF-8."

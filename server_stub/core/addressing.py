@@ -19,6 +19,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from mcp_remote_py.core.errors import ConfigError
+from mcp_remote_py.core.http.origins import is_loopback
 from server_stub.core.access import split_host
 
 TAILS = ("mcp", "sse", "ws", "messages", "message", "health", "")
@@ -77,7 +78,7 @@ def check_pattern(pattern: str, where: str) -> str:
     shown = pattern.replace("{name}", "n", 1).replace("{domain}", "d")
     if pattern.count("{name}") != 1 or not re.fullmatch(r"[A-Za-z0-9_.-]+", shown) or "{name}" not in pattern:
         raise ConfigError(f"{where}: {pattern!r} is no pattern. Write for example 'mcp-{{name}}.{{domain}}'.")
-    return pattern
+    return pattern.removesuffix(".")
 
 
 def hosts_of(names: Sequence[str], naming: Naming) -> tuple[str, ...]:
@@ -108,7 +109,7 @@ def is_of_domain(host: str | None, naming: Naming) -> bool:
 
 def _label_in(host: str | None, naming: Naming) -> str | None:
     parts = split_host(host) if host and naming.domain else None
-    if parts is None or naming.domain is None:
+    if parts is None or naming.domain is None or is_loopback(parts[0]):
         return None
     before, _, after = naming.pattern.replace("{domain}", naming.domain).lower().partition("{name}")
     label = parts[0].lower().rstrip(".")

@@ -291,6 +291,7 @@ _MEANT = {
     "uri": "url",
     "address": "url",
     "endpoint": "url",
+    "tokens": "authtokens",
 }
 """What people write from memory, which is not spelled alike."""
 
@@ -300,7 +301,7 @@ def nearest(name: str, place: Place) -> str | None:
     word = name.lower().replace("_", "").replace("-", "")
     spelled = {other.lower(): other for other in reversed(known(place))}
     if _MEANT.get(word) in spelled:
-        return _MEANT[word]
+        return spelled[_MEANT[word]]
     swapped = [other for other in spelled if sorted(other) == sorted(word)]
     close = swapped or difflib.get_close_matches(word, list(spelled), n=1, cutoff=0.82)
     return spelled[close[0]] if close else None

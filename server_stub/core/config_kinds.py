@@ -57,7 +57,7 @@ def _unlike(node: Node, wanted: str) -> Unfit:
     return Unfit(f"this is {shape(node)}. It takes {wanted}{more}.", node)
 
 
-CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 """Characters that no command, argument, variable or header holds. Tab and line ends may stand in a variable."""
 
 
@@ -130,6 +130,14 @@ def _entries(node: Node, wanted: str) -> Object:
 
 _VARIABLE = re.compile(r"[^=\s\x00-\x20\x7f]+")
 _HEADER = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+
+
+def unfit_variable(name: str, value: str) -> str:
+    """Return why a process can have no such variable; empty where it can."""
+    if _VARIABLE.fullmatch(name) is None:
+        return f"{name[:40]!r} is no name of a variable."
+    found = CONTROL.search(value)
+    return "" if found is None else f"{name}: {_named(found.group(0))} may not stand in a variable."
 
 
 def _variables(node: Node) -> tuple[tuple[str, str], ...]:

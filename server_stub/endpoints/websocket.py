@@ -11,7 +11,7 @@ import logging
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
-from mcp_remote_py.core.errors import Fault, ShuttingDown
+from mcp_remote_py.core.errors import Fault, Refused, ShuttingDown
 from server_stub.core import admission
 from server_stub.core.access import Credential, token_in
 from server_stub.core.admission import Rejection
@@ -25,6 +25,12 @@ logger = logging.getLogger(__name__)
 
 BAD_TOKEN, BAD_AUTH = 4001, 4002
 _TRY_AGAIN_LATER = 1013
+MOST_STRANGERS = 32
+"""So many sockets at most wait for the first message that says who is there."""
+STRANGERS_BODY = 16 * 1024 * 1024
+"""Bytes of a message on a socket of which nobody said in a header who is there: anybody can open those."""
+_TURN = 0.002
+"""Seconds that one socket may keep the loop busy before others have their turn."""
 
 
 class WebSocket:
@@ -35,13 +41,16 @@ class WebSocket:
         self._limits = settings.limits
         self._timing = settings.timing
         self._doorkeeper = doorkeeper
+        self._strangers = 0
 
     async def get(self, request: web.Request) -> web.StreamResponse:
         """Upgrade, find out who is there, carry messages both ways."""
+        is_stranger = PRINCIPAL not in request
+        largest = min(self._limits.body, STRANGERS_BODY) if is_stranger else self._limits.body
         socket = web.WebSocketResponse(
             protocols=_chosen(request),
             heartbeat=self._timing.ping,
-            max_msg_size=self._limits.body + 1,  # aiohttp refuses from this size on
+            max_msg_size=largest + 1,  # aiohttp refuses from this size on
             compress=False,
             timeout=1.0,
         )
@@ -49,9 +58,12 @@ class WebSocket:
             return rejected(admission.reject(426, "This path speaks WebSocket.")._replace(headers=_UPGRADE))
         if self._gateway.stopping:
             return rejected(admission.reject_fault(503, admission.stopping(), retry_after=5))
+        if is_stranger and self._strangers >= MOST_STRANGERS:
+            busy = Refused("Too many clients are about to send their token.", hint="Send it in a header, or try again.")
+            return rejected(admission.reject_fault(503, busy, retry_after=5))
         await socket.prepare(request)
         try:
-            if PRINCIPAL in request:
+            if not is_stranger:
                 await self._converse(socket, request[PRINCIPAL], may_send_token=True)
             else:
                 principal = await self._principal_of_first_message(socket)
@@ -63,12 +75,15 @@ class WebSocket:
 
     async def _principal_of_first_message(self, socket: web.WebSocketResponse) -> str | None:
         """Return who sent the first message, or None with the socket closed."""
+        self._strangers += 1
         try:
             async with asyncio.timeout(self._timing.first_message):  # aiohttp's own begins anew at every ping
                 frame = await socket.receive()
         except TimeoutError:
             await socket.close(code=BAD_AUTH, message=b"Invalid auth")
             return None
+        finally:
+            self._strangers -= 1
         raw = _raw(frame.type, frame.data)
         token = None if raw is None else token_in(raw)
         if token is None:
@@ -101,17 +116,21 @@ class WebSocket:
 
     async def _send_all(self, socket: web.WebSocketResponse, session: Session, feed: Feed) -> None:
         """Write what the session says; when it is over, close."""
+        turn = _Turn()
         try:
             while (event := await feed.get()) is not None:
                 async with asyncio.timeout(self._timing.stalled_write):
                     await socket.send_frame(event.message.raw, WSMsgType.TEXT)
+                await turn.over()
             leaving = isinstance(session.fault, ShuttingDown)
             await socket.close(code=WSCloseCode.GOING_AWAY if leaving else WSCloseCode.INTERNAL_ERROR)
         except (ConnectionError, TimeoutError):
             await socket.close(code=WSCloseCode.GOING_AWAY, drain=False)
 
     async def _receive_all(self, socket: web.WebSocketResponse, session: Session, *, may_send_token: bool) -> None:
+        turn = _Turn()
         async for frame in socket:
+            await turn.over()
             raw = _raw(frame.type, frame.data)
             if raw is None or session.is_over:
                 continue  # what was open is being answered; then the sender closes
@@ -132,6 +151,20 @@ class WebSocket:
             return
         session.submit(posted)
         await session.caught_up()
+
+
+class _Turn:
+    """What is there already is taken without waiting: so a socket with very much of it would stop all others."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._began = self._loop.time()
+
+    async def over(self) -> None:
+        """Let others have their turn, if this one was long."""
+        if self._loop.time() - self._began > _TURN:
+            await asyncio.sleep(0)
+            self._began = self._loop.time()
 
 
 _UPGRADE = (("Upgrade", "websocket"),)

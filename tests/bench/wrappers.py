@@ -61,8 +61,19 @@ def measurements(sessions: list[int]) -> dict[str, Callable[[Wrapper], Figures]]
 
 
 def run(wrappers: list[Wrapper], names: list[str], rounds: int, sessions: list[int]) -> Found:
-    """Return the figures: wrapper, figure, one value a round. Each round begins with another wrapper."""
+    """Return the figures: wrapper, figure, one value a round. Each round begins with another wrapper.
+
+    Ctrl-C ends it; what was found until then is returned.
+    """
     found: Found = {wrapper.name: {} for wrapper in wrappers}
+    try:
+        _measure(found, wrappers, names, rounds, sessions)
+    except KeyboardInterrupt:
+        print("interrupted: the table is of what was measured until now", file=sys.stderr)
+    return found
+
+
+def _measure(found: Found, wrappers: list[Wrapper], names: list[str], rounds: int, sessions: list[int]) -> None:
     known = measurements(sessions)
     for number in range(rounds):
         first = number % len(wrappers)
@@ -77,7 +88,6 @@ def run(wrappers: list[Wrapper], names: list[str], rounds: int, sessions: list[i
                 for figure, value in figures.items():
                     found[wrapper.name].setdefault(figure, []).append(value)
         print(f"round {number + 1} of {rounds} is done", file=sys.stderr)
-    return found
 
 
 def more_is_better(figure: str) -> bool:

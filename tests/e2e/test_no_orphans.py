@@ -173,6 +173,19 @@ async def test_no_child_outlives_the_server(ends: Callable[[psutil.Process], Non
 
 
 @pytest.mark.slow
+async def test_the_end_of_the_reaper_itself_is_mended_before_the_server_ends() -> None:
+    async with server(*FAMILY) as (process, origin), sessions_on_every_wire(origin):
+        everybody = process.children(recursive=True)
+        first = next(one for one in everybody if is_reaper(one))
+        first.kill()
+        async with asyncio.timeout(5):
+            while not [one for one in process.children() if is_reaper(one) and one != first]:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        process.kill()
+        await all_gone(everybody, GONE_SECONDS)
+
+
+@pytest.mark.slow
 async def test_a_signal_to_everything_that_runs_here_leaves_nothing() -> None:
     """A service manager may signal all processes of a service at once, the reaper too."""
     async with server(*FAMILY) as (process, origin), sessions_on_every_wire(origin):
@@ -208,6 +221,58 @@ async def test_no_member_of_a_file_outlives_the_server(tmp_path: Path) -> None:
         everybody = process.children(recursive=True)
         process.kill()
         await all_gone(everybody, GONE_SECONDS)
+
+
+MEMBERS = 3
+MOMENTS = (0.05, 0.2, 0.35, None)
+"""Seconds between the change of the file and the kill; None: as soon as one of the new children is there."""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells of children that were just spawned")
+@pytest.mark.parametrize("moment", MOMENTS)
+async def test_no_child_outlives_a_server_that_is_killed_in_the_middle_of_a_reload(
+    moment: float | None, tmp_path: Path
+) -> None:
+    program, *arguments = FAMILY
+    file, fresh = tmp_path / "servers.json", tmp_path / "fresh"
+
+    def write(turn: int) -> None:
+        environment = {"MARK": str(tmp_path), "TURN": str(turn)}
+        one = {"command": program, "args": arguments, "start": "eager", "share": "shared", "env": environment}
+        document = {"mcpServers": {f"member-{number}": one for number in range(MEMBERS)}}
+        fresh.write_text(json.dumps(document), encoding="utf-8")
+        fresh.replace(file)
+
+    write(0)
+    async with server(options=("--config", str(file))) as (process, _):
+        async with asyncio.timeout(20):
+            while len(children_of(process)) < MEMBERS * OF_A_FAMILY:  # noqa: ASYNC110  (there is no event)
+                await asyncio.sleep(0.05)
+        before = _spawned_by(process)
+        write(1)
+        deadline = time.monotonic() + (10.0 if moment is None else moment)
+        while time.monotonic() < deadline and (moment is not None or _spawned_by(process) <= before):
+            pass  # whoever sleeps comes too late
+        process.kill()
+        await all_gone(_marked(str(tmp_path)), GONE_SECONDS)
+        await all_gone(_marked(str(tmp_path)), 0)
+
+
+def _spawned_by(process: psutil.Process) -> set[str]:
+    return set(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="ascii").split())
+
+
+def _marked(mark: str) -> list[psutil.Process]:
+    """Return all processes of this machine that inherited this mark."""
+    return [one for one in psutil.process_iter() if _environment(one).get("MARK") == mark]
+
+
+def _environment(process: psutil.Process) -> dict[str, str]:
+    try:
+        return process.environ()
+    except psutil.Error:
+        return {}
 
 
 NODE = """

@@ -59,6 +59,7 @@ def _said(roster: Roster) -> list[tuple[str, int | None, str]]:
         ({"command": "x", "memoryLimit": "much"}, ".memoryLimit", "no size"),
         ({"command": "x", "pingFailures": 1.5}, ".pingFailures", "no whole number"),
         ({"command": "x", "maxRestarts": -1}, ".maxRestarts", "no whole number"),
+        ({"command": "x", "args": ["\u009b31m"]}, ".args", "U+009B"),
         ({"command": "x", "shell": "y"}, ".shell", "Keep one"),
         ({"command": "x", "args": ["y"], "shell": True}, ".args", "in the line itself"),
         ({"shell": True}, ".shell", "command is the whole line"),

@@ -58,6 +58,23 @@ def test_values_in_env_files_stay_as_they_are(folder: Folder) -> None:
     assert folder.command({"command": "x", "args": ["${A}"]}).words[1] == "${B} $C $${D}"
 
 
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("A=x\0y", "A: NUL may not stand"),
+        ("A='\x1b[31m'", "A: U+001B may not stand"),
+        ("'A B'=1", "'A B' is no name"),
+        ("'A=B'=1", "is no name"),
+    ],
+)
+def test_what_no_process_can_have_is_found_in_an_env_file(folder: Folder, line: str, says: str) -> None:
+    folder.write("a.env", f"GOOD='1\n2'\n{line}\n")
+    member = folder.member({"command": "x"})
+    assert isinstance(member.what, Command)
+    assert member.what.env == (("GOOD", "1\n2"),)
+    assert says in str(member.invalid)
+
+
 def test_a_line_of_an_env_file_that_is_none_is_found(folder: Folder) -> None:
     folder.write("a.env", "A=1\n\n'broken\nB=2\nLONELY\n")
     roster = folder.read({"mcpServers": {"a": {"command": "x"}}})

@@ -25,8 +25,8 @@ async def test_a_member_that_an_operator_restarts_is_merged_again_at_once(
     groups: list[Group] = []
 
     class Patient(Group):
-        def __init__(self, *arguments: Any) -> None:
-            super().__init__(*arguments, pause=10 * SECONDS)
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, pause=10 * SECONDS, **options)
             groups.append(self)
 
     monkeypatch.setattr(hosting, "Group", Patient)

@@ -198,6 +198,20 @@ def test_names_of_hosts_need_a_domain(tmp_path: Path) -> None:
     assert configured.hosting.domain == "example.com"
 
 
+def test_a_domain_is_spelled_as_requests_spell_it(tmp_path: Path) -> None:
+    file = tmp_path / "servers.json"
+    file.write_text('{"mcpServers": {"a": {"command": "x"}}}')
+    line = ["--config", str(file), "--host-pattern", "{name}.{domain}.", "--domain"]
+    configured = read_settings([*line, "Bücher.Example."], {})
+    assert configured is not None
+    assert configured.hosting is not None
+    assert configured.hosting.domain == "xn--bcher-kva.example"
+    assert configured.hosting.host_pattern == "{name}.{domain}"
+    for wrong in ("example.com:8080", "*", "-a.example", "a..b", "https://example.com", "a" * 64):
+        with pytest.raises(ConfigError, match=r"--domain: .* is no domain"):
+            read_settings([*line, wrong], {})
+
+
 def test_every_option_is_in_the_help_and_has_a_field(capsys: pytest.CaptureFixture[str]) -> None:
     assert read_settings(["--help"], {}) is None
     text = capsys.readouterr().out

@@ -19,7 +19,7 @@ from typing import Any
 from mcp import ClientSession
 from mcp.client.sse import sse_client
 
-PATIENCE = 40.0
+PATIENCE = 60.0
 IS_V1 = importlib.metadata.version("mcp").startswith("1.")
 
 

@@ -21,7 +21,7 @@ const sdk = isV1
   : load("@modelcontextprotocol/client");
 globalThis.WebSocket ??= load("ws"); // Node 20 has none of its own
 
-const PATIENCE = 40_000;
+const PATIENCE = 60_000;
 
 function transport(stop) {
   const url = new URL(stop.url);

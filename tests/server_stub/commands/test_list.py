@@ -61,6 +61,15 @@ def test_the_state_comes_from_the_running_server(path: Path, capsys: pytest.Capt
     assert broken.split()[:2] == ["broken", "invalid"]
 
 
+def test_what_turns_the_writing_round_is_shown_as_what_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "servers.json"
+    file.write_text('{"mcpServers": {"a": {"command": "x", "args": ["a\\u202eb"]}}}')
+    assert cli.main(["list", "--config", str(file)]) == 0
+    assert "x a\\u202eb" in capsys.readouterr().out
+
+
 def test_words_that_mean_nothing_are_refused(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["list", "one"]) == 2
     assert cli.main(["list", "--format", "yaml"]) == 2

@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from server_stub import cli
+from tests.support.hosted import named
 
 HOSTED = str(Path(__file__).parents[2] / "support" / "children" / "hosted.py")
 Configure = Callable[..., None]
@@ -42,6 +43,15 @@ def test_it_tells_the_tools_of_all_pages_and_the_times(
     out = capsys.readouterr().out
     assert f"{told['count']} tools:" in out
     assert "initialized in" in out
+
+
+def test_the_name_of_a_tool_adds_no_line(
+    tmp_path: Path, configure: Configure, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configure()
+    (tmp_path / "config.json").write_text(json.dumps({"mcpServers": {"one": named("one", "a\ntool")}}))
+    assert cli.main(["test", "one"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "  a\\ntool"
 
 
 def test_nothing_is_left_behind(configure: Configure) -> None:

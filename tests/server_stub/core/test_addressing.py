@@ -104,6 +104,12 @@ def test_a_pattern_from_which_no_name_can_be_read_is_refused(pattern: str) -> No
         check_pattern(pattern, "--host-pattern")
 
 
+def test_loopback_is_no_members_name_whatever_the_pattern() -> None:
+    naming = Naming("example.com", "{name}")
+    assert address("localhost:8080", "/a/mcp", None, naming, ("a",)) == Address(Place.MEMBER, "a", "mcp", "/a")
+    assert address("a:8080", "/mcp", None, naming, ("a",)).member == "a"
+
+
 @given(st.text(min_size=1, max_size=80))
 def test_a_label_may_stand_in_a_host_name_and_leads_back(name: str) -> None:
     label = label_of(name)

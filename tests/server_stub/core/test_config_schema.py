@@ -152,6 +152,7 @@ def test_every_key_of_a_place_means_itself() -> None:
         ("disable", "disabled"),
         ("memory_limit", "memoryLimit"),
         ("workingDirectory", "cwd"),
+        ("tokens", "authTokens"),
         ("tools", None),
         ("initTimeout", None),
         ("group", None),

@@ -14,6 +14,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
 from mcp_remote_py.core import message
+from server_stub.endpoints import websocket
 from server_stub.settings import Auth, Limits, ServeSettings, Timing
 from tests.server_stub.links import Backends, ScriptedLink, initialize, named, request, serving, within
 from tests.server_stub.mcp_client import new_http
@@ -239,6 +240,35 @@ async def test_a_token_as_the_first_message_lets_in() -> None:
         assert (await ask(client, initialize()))["id"] == 0
         assert backends.last.peer.principal is not None
         assert len(backends.links) == 1
+
+
+async def test_strangers_get_little_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(websocket, "MOST_STRANGERS", 1)
+    monkeypatch.setattr(websocket, "STRANGERS_BODY", 1000)
+    async with serving(Backends(), LOCKED) as url, connect(url_of(url), proxy=None) as stranger:
+        with pytest.raises(InvalidStatus, match="503"):
+            await connect(url_of(url), proxy=None)
+        known = {"Authorization": "Bearer open sesame"}
+        async with connect(url_of(url), proxy=None, additional_headers=known) as client:
+            await ask(client, initialize())
+            assert "result" in await ask(client, request(2, "echo", text="x" * 2000))
+        await stranger.send(json.dumps({"token": "x" * 1000}))
+        with pytest.raises(ConnectionClosed):
+            await within(stranger.recv())
+        async with connect(url_of(url), proxy=None) as late:
+            await late.send('{"token": "open sesame"}')
+            assert "result" in await ask(late, initialize())
+
+
+async def test_a_socket_with_much_to_say_lets_others_have_their_turn() -> None:
+    heard: list[str] = []
+    asyncio.get_running_loop().call_soon(heard.append, "somebody else")
+    turn = websocket._Turn()
+    await turn.over()
+    assert heard == []
+    turn._began -= 1
+    await turn.over()
+    assert heard == ["somebody else"]
 
 
 @pytest.mark.parametrize(
