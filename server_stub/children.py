@@ -12,6 +12,7 @@ import asyncio
 import errno
 import logging
 import os
+import re
 import shutil
 import sys
 from collections import deque
@@ -35,6 +36,7 @@ _TURN = 500  # lines of output that are taken before others have their turn
 _STDERR_LINE = 64 * 1024
 _SOURCE = "mcp-remote-server"
 _WINDOWS = sys.platform == "win32"
+_OF_THE_BRIDGE = re.compile(r"MCP_REMOTE_(?:.*_)?(?:TOKEN|SECRET|PASSWORD|HEADERS?)")  # what it proves itself with
 
 INHERITED_POSIX = ("HOME", "LOGNAME", "PATH", "SHELL", "TERM", "USER")
 INHERITED_WINDOWS = (
@@ -71,7 +73,7 @@ class ServerSpec(NamedTuple):
     pass_environment: bool = False
     """Whether the child inherits everything but our own secrets, not only the default set."""
     hidden_variables: frozenset[str] = frozenset()
-    """Names of variables that hold our own secrets, besides MCP_AUTH_TOKEN and MCP_REMOTE_SERVER_*."""
+    """Names of variables that hold our own secrets, besides MCP_AUTH_TOKEN, MCP_REMOTE_SERVER_* and the bridge's."""
     message_limit: int = 64 * 1024 * 1024
     """Bytes of one line of the child's stdout."""
     member: str | None = None
@@ -105,7 +107,7 @@ def child_environment(spec: ServerSpec, inherited: Mapping[str, str], *, windows
     chosen: dict[str, str] = {}
     for name, value in inherited.items():
         plain = folded(name)
-        if plain in hidden or plain.startswith("MCP_REMOTE_SERVER_"):
+        if plain in hidden or plain.startswith("MCP_REMOTE_SERVER_") or _OF_THE_BRIDGE.fullmatch(plain):
             continue
         if not spec.pass_environment and (plain not in default or value.startswith("()")):
             continue  # "()" begins an exported shell function, which the SDKs do not pass either

@@ -16,9 +16,14 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from typing import Any
 
 from server_stub.reaper_program import birth, groups_apart
+
+_FRESH = 0.1
+"""Seconds for which a look at all processes is believed when it says that somebody is there."""
+_last_look: tuple[float, set[int]] = (0.0, set())
 
 
 def spawn_options() -> dict[str, Any]:
@@ -90,7 +95,20 @@ def is_alive(leader: int) -> bool:
 
 
 def _has_running_member(leader: int) -> bool:
-    """Whether one of the group is no zombie: a process 1 that is slow to reap must not be waited for."""
+    """Whether one of the group is no zombie: a process 1 that is slow to reap must not be waited for.
+
+    Where many wait for the end of their groups, they share a look: one that is a little old may say yes, never no.
+    """
+    global _last_look
+    at, groups = _last_look
+    if leader not in groups or time.monotonic() - at > _FRESH:
+        groups = _running_groups()
+        _last_look = time.monotonic(), groups
+    return leader in groups
+
+
+def _running_groups() -> set[int]:
+    found: set[int] = set()
     for name in os.listdir("/proc"):
         if name.isdecimal():
             try:
@@ -98,9 +116,9 @@ def _has_running_member(leader: int) -> bool:
                     state, _parent, group = file.read().rpartition(b")")[2].split()[:3]
             except (OSError, ValueError):
                 continue  # it has ended meanwhile
-            if int(group) == leader and state not in (b"Z", b"X"):
-                return True
-    return False
+            if state not in (b"Z", b"X"):
+                found.add(int(group))
+    return found
 
 
 def ask_to_end(leader: int) -> None:

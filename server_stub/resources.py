@@ -1,4 +1,5 @@
 """Resources: what the children use, looked at every ten seconds, off the event loop; alerts, and limits of memory.
+Where a child has a limit, every two seconds: one that takes all memory there is does so in less than ten.
 
 The looks are psutil's, which is loaded here alone and not before the first look. Without it there are no numbers, and
 one line in the log that says so. The arithmetic is `core/usage`. No limit of address space is ever set: node reserves
@@ -31,6 +32,8 @@ class Rhythm(NamedTuple):
     """Seconds."""
 
     every: float = 10.0
+    limited: float = 2.0
+    """The same while there are children that have a limit."""
     summary: float = 60.0
     apart: float = 0.25
     """How far apart two looks are at least: processor time is counted in hundredths of seconds."""
@@ -83,7 +86,12 @@ class Resources:
             if loop.time() - told >= self._rhythm.summary - self._rhythm.every / 2:
                 told = loop.time()
                 logger.info("%s", summary_line(self._found))
-            await asyncio.sleep(self._rhythm.every)
+            await asyncio.sleep(self._pause())
+
+    def _pause(self) -> float:
+        limits = self._limits()
+        is_limited = any(pids for name, pids in self._children().items() if name in limits)
+        return min(self._rhythm.every, self._rhythm.limited) if is_limited else self._rhythm.every
 
     async def sample(self) -> tuple[Usage, ...]:
         """Take a look, act on it, and return what each child uses."""

@@ -209,14 +209,19 @@ class Membership:
     # --- Its life ----------------------------------------------------------------------------------------------------
 
     async def live(self) -> None:
-        """Be connected whenever that is wanted, until `end` was called and this was cancelled."""
+        """Be connected whenever that is wanted, until this is cancelled, or `end` was called and the link is lost."""
         while True:
             await self._until_wanted()
             fault = await self._one_connection()
-            if not self._has_ended:
+            if not self._is_over():
                 await self._gone(fault)
-            if self._has_ended:  # a TaskGroup that has failed forgets, before Python 3.13, that it was cancelled
+            if self._is_over():
                 return
+
+    def _is_over(self) -> bool:
+        """Whether `live` is to return: a TaskGroup that fails forgets, before Python 3.13, that it was cancelled."""
+        life = asyncio.current_task()
+        return self._has_ended or (life is not None and life.cancelling() > 0)
 
     async def _gone(self, fault: Fault) -> None:
         """The connection is over, or did not come about."""

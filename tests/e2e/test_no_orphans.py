@@ -41,8 +41,10 @@ FAMILY = (*child("family"), "deaf")
 OF_A_FAMILY = 6
 """The child, the one that ignores SIGTERM, a shell, two that sleep, and one that sleeps in a session of its own."""
 WIRES = 3
-GONE_SECONDS = 3.5
-"""SIGTERM, two seconds, SIGKILL, and some room for a machine that is busy."""
+GONE_SECONDS = 10.0
+"""SIGTERM, two seconds, SIGKILL, and much room for a machine that is busy."""
+STOP_SECONDS = 25.0
+"""A stop takes nine seconds at most where there is a processor for it; the same room."""
 LAUNCHER = """
 import signal, sys
 from server_stub.cli import main
@@ -150,11 +152,11 @@ def asked_twice(process: psutil.Process) -> None:
 
 SLOW = pytest.mark.slow
 ENDINGS = [
-    pytest.param(killed, 0.5, id="SIGKILL"),
-    pytest.param(crashed_hard, 0.5, id="SIGSEGV", marks=SLOW),
-    pytest.param(crashed_by_an_exception, 9.0, id="exception", marks=SLOW),
-    pytest.param(asked_to_stop, 9.0, id="SIGTERM", marks=SLOW),
-    pytest.param(asked_twice, 3.0, id="SIGTERM twice", marks=SLOW),
+    pytest.param(killed, 5.0, id="SIGKILL"),
+    pytest.param(crashed_hard, 5.0, id="SIGSEGV", marks=SLOW),
+    pytest.param(crashed_by_an_exception, STOP_SECONDS, id="exception", marks=SLOW),
+    pytest.param(asked_to_stop, STOP_SECONDS, id="SIGTERM", marks=SLOW),
+    pytest.param(asked_twice, 5.0, id="SIGTERM twice", marks=SLOW),
 ]
 """How the server ends, and how long it may take itself."""
 
@@ -193,7 +195,7 @@ async def test_a_signal_to_everything_that_runs_here_leaves_nothing() -> None:
         for one in everybody:
             with contextlib.suppress(psutil.NoSuchProcess):
                 one.terminate()
-        await all_gone(everybody, 9 + GONE_SECONDS)
+        await all_gone(everybody, STOP_SECONDS + GONE_SECONDS)
 
 
 async def test_a_session_that_ended_is_none_of_the_reapers_business() -> None:
@@ -203,7 +205,7 @@ async def test_a_session_that_ended_is_none_of_the_reapers_business() -> None:
         async with httpx.AsyncClient(trust_env=False) as client:
             assert (await client.get(f"{origin}/health")).status_code == 200
         process.terminate()
-        await all_gone([process, *children, *process.children(recursive=True)], 9)
+        await all_gone([process, *children, *process.children(recursive=True)], STOP_SECONDS)
 
 
 async def test_no_member_of_a_file_outlives_the_server(tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ STARTING = 30.0
 """Seconds that a server may take until it listens."""
 ANSWERING = 45.0
 """Seconds that an expected message may take."""
+LEAVING = 20.0
+"""Seconds that a program may take to end once its stdin has ended; a busy machine needs some of them."""
 LINE_LIMIT = 64 * 1024 * 1024
 PATHS = {"http": "/mcp", "sse": "/sse", "ws": "/ws"}
 _LISTENING = re.compile(r"listening on http://127\.0\.0\.1:(\d+)")
@@ -223,7 +225,7 @@ def is_answer(line: bytes, identifier: int) -> bool:
 
 @asynccontextmanager
 async def raw_host(command: Sequence[str], *, env: dict[str, str] | None = None) -> AsyncIterator[RawHost]:
-    """Run a stdio program; at the end its stdin is closed, and it has five seconds to leave with exit code 0."""
+    """Run a stdio program; at the end its stdin is closed, and it has to leave by itself, with exit code 0."""
     process = await asyncio.create_subprocess_exec(
         *command,
         stdin=asyncio.subprocess.PIPE,
@@ -240,7 +242,7 @@ async def raw_host(command: Sequence[str], *, env: dict[str, str] | None = None)
             yield host
             assert process.stdin is not None
             process.stdin.close()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(LEAVING):
                 assert await process.wait() == 0, "\n".join(host.child.log)
         finally:
             await host.child.stop()

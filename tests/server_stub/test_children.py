@@ -123,6 +123,15 @@ def test_windows_does_not_tell_the_case_of_names_apart() -> None:
     assert child_environment(ServerSpec(), {"Path": "C:\\", "HOME": "x"}, windows=True) == {"Path": "C:\\"}
 
 
+def test_what_the_bridge_proves_itself_with_is_ours_too_unless_it_is_given() -> None:
+    secret = {f"MCP_REMOTE_{name}": "x" for name in ("TOKEN", "PY_CLIENT_SECRET", "PY_BASIC_PASSWORD", "PY_HEADER")}
+    others = {"MCP_REMOTE_URL": "http://h/", "MCP_REMOTE_CONFIG_DIR": "/home/me/.mcp", "MY_TOKEN": "y"}
+    spec = ServerSpec(pass_environment=True)
+    assert child_environment(spec, secret | others, windows=False) == others
+    given = spec._replace(env=(("MCP_REMOTE_TOKEN", "x"),))
+    assert child_environment(given, secret, windows=False) == {"MCP_REMOTE_TOKEN": "x"}
+
+
 async def test_the_environment_really_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MCP_AUTH_TOKEN", "secret-token")
     monkeypatch.setenv("LEAK", "secret-leak")

@@ -249,6 +249,18 @@ async def test_a_child_above_its_limit_is_ended_and_its_neighbours_are_not(caplo
     assert record.getMessage() == "a: pid 7 uses 301 MB of memory, and may use 300 MB (memoryLimit): it is ended"
 
 
+@pytest.mark.parametrize(("limited", "is_watched"), [("a", True), ("other", False)])
+async def test_children_with_a_limit_are_looked_at_more_often(limited: str, is_watched: bool) -> None:
+    looks = Looks()
+    rhythm = FAST._replace(every=60.0, limited=0.01)
+    async with running(
+        Resources(lambda: {"a": (7,), "other": ()}, lambda: {limited: MEGABYTE}, look=looks, rhythm=rhythm)
+    ):
+        await until(lambda: looks.count >= (3 if is_watched else 1))
+        await asyncio.sleep(0.05)
+        assert is_watched or looks.count == 1
+
+
 async def test_a_fleets_limits_are_those_of_its_members() -> None:
     with tree(BIG) as (root, _):
         greedy, other = Played("greedy"), Played("other")

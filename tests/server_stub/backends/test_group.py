@@ -11,6 +11,7 @@ import pytest
 
 from mcp_remote_py.core import message as msg
 from mcp_remote_py.core.errors import ShuttingDown
+from mcp_remote_py.core.link import Link
 from mcp_remote_py.core.message import Kind
 from server_stub.backends import Connect, Peer
 from server_stub.backends.group import Group
@@ -18,7 +19,7 @@ from server_stub.backends.process import connect_process
 from server_stub.children import ServerSpec
 from server_stub.core.catalog import join_name, join_uri
 from tests.server_stub.backends.merged import Client, Piped, Server, client_of, connects, down, grouped
-from tests.server_stub.links import SECONDS, eventually
+from tests.server_stub.links import SECONDS, ScriptedLink, eventually
 from tests.support.children import child
 
 TOOLS_CHANGED = "notifications/tools/list_changed"
@@ -777,6 +778,41 @@ async def test_it_closes_in_whatever_moment_a_member_is_dying(steps: int) -> Non
         for _ in range(steps):
             await asyncio.sleep(0)
     assert all(link.closed.is_set() for link in piped.links)
+
+
+async def test_a_session_ends_though_a_member_is_lost_at_that_moment() -> None:
+    held, may_end = asyncio.Event(), asyncio.Event()
+
+    class Lost(ScriptedLink):
+        """Ends the connection at once; whoever listens takes a while to notice that nobody wants to."""
+
+        async def listen(self) -> None:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                held.set()
+                await may_end.wait()
+
+    def lost(peer: Peer) -> Link:
+        link = Lost(peer)
+        link.reply = lambda request: msg.error(request.id, -32603, "no")
+        return link
+
+    link = grouped(a=lost).connect(Peer("s", None))
+    await link.open(_nowhere)
+    async with asyncio.timeout(SECONDS), asyncio.TaskGroup() as tasks:
+        listening = tasks.create_task(link.listen())
+        tasks.create_task(link.send(msg.request(1, "tools/list")))
+        await held.wait()
+        listening.cancel()  # as a session does when its client leaves; `close` comes after that
+        await asyncio.sleep(0)
+        may_end.set()
+        await asyncio.wait([listening])
+    await link.close()
+
+
+async def _nowhere(*_: Any) -> None:
+    """Take what a client that has left would be given."""
 
 
 async def test_a_link_that_was_never_opened_can_be_closed() -> None:

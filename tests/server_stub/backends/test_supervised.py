@@ -474,7 +474,8 @@ async def test_a_remote_member_is_tried_again_however_often_it_was_away() -> Non
     async with hosted("exit", remote=True, care=Care(restarts=0)) as member:
         for _ in range(6):
             assert "status 3" in str(await refused(member))
-        assert member.supervised.vitals().state is State.COOLING
+        # a machine that is slow may be done with the pause already
+        assert member.supervised.vitals().state in (State.COOLING, State.STOPPED)
 
 
 async def test_an_address_where_nobody_listens_is_told_of_at_once() -> None:
