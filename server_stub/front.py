@@ -84,7 +84,7 @@ class Front:
         operators: Callable[[web.Request, str], Awaitable[web.StreamResponse | None]],
     ) -> None:
         self._directory = directory
-        self._probes: dict[str, Handler] = {"health": ops.health, "readyz": ops.ready}
+        self._probes: dict[str, Handler] = {"": ops.health, "health": ops.health, "readyz": ops.ready}
         self._operators = operators
 
     # --- for the guards ----------------------------------------------------------------------------------------------
@@ -135,7 +135,7 @@ class Front:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer a request that has passed the guards."""
         found: Address = request[_ADDRESS]
-        if found.place is Place.PROBE:
+        if found.place is Place.PROBE and (found.tail or request.method in ("GET", "HEAD")):
             return await self._probe(request, self._probes[found.tail])
         if found.place is Place.OPERATOR:
             return await self._operators(request, request.path) or self._nothing(request)

@@ -25,7 +25,7 @@ def watch(source: int) -> dict[int, bytes | None]:
     """Read the pipe to its end. Returns the leaders of the groups that are left, and when each of them was born."""
     server = os.getppid()
     living: dict[int, bytes | None] = {}
-    expected: int | None = None
+    expected = 0
     rest = b""
     while chunk := os.read(source, _CHUNK):
         *lines, rest = (rest + chunk).split(b"\n")
@@ -38,10 +38,10 @@ def watch(source: int) -> dict[int, bytes | None]:
             elif sign == b"-":
                 living.pop(number, None)
             else:
-                expected = None
+                expected = 0
                 if sign == b"+":
                     living[number] = birth(number)
-    if expected is not None:
+    if expected:  # 0: the system does not say when processes were born
         living.update(newborn(expected, server))
     return living
 

@@ -39,7 +39,7 @@ async def changes(files: Callable[[], Sequence[str]], every: float = LOOK_EVERY)
             names = _paths(files())
             now = _look(names)
             # who writes twice within one tick of the clock is told of, although the second time shows nowhere
-            if now != before or not (names | {os.path.realpath(name) for name in names}).isdisjoint(told):
+            if now != before or not _with_targets(names).isdisjoint(told):
                 before = now
                 yield
 
@@ -68,6 +68,11 @@ async def _told(watchfiles: Any, files: Callable[[], Sequence[str]], every: floa
 
 def _paths(files: Iterable[str]) -> set[str]:
     return {os.path.abspath(file) for file in files}
+
+
+def _with_targets(names: set[str]) -> set[str]:
+    """Return these paths, and where links among them lead: that is what the system calls them."""
+    return names | {os.path.realpath(name) for name in names}
 
 
 def _look(files: Iterable[str]) -> Look:

@@ -4,7 +4,7 @@
     {name}.mcp.{domain}          /mcp /sse /ws ...        (another pattern: --host-pattern)
     any other host               /{name}/mcp ... and /servers/{name}/mcp ..., /{name}/ is Streamable HTTP, too
                                  /mcp /sse /ws is the merged server, where one is wanted (--aggregate)
-                                 /health /readyz and what operators ask
+                                 /health /readyz and what operators ask; / is /health to whoever only looks
 
 Names in paths are percent-encoded; names in hosts are what `label_of` makes of them.
 """
@@ -125,7 +125,7 @@ def _by_path(segments: list[str], naming: Naming, names: Sequence[str]) -> Addre
     first = segments[0]
     if len(segments) == 1 and first in ("mcp", "sse", "ws", "messages"):
         return Address(Place.MERGED, tail=first) if naming.merged else Address(Place.NOWHERE)
-    if len(segments) == 1 and first in PROBES:
+    if len(segments) == 1 and first in ("", *PROBES):
         return Address(Place.PROBE, tail=first)
     if first in OPERATORS or (first == "health" and len(segments) > 1):
         return Address(Place.OPERATOR)

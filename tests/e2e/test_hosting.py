@@ -109,6 +109,8 @@ async def test_an_unknown_name_is_404_and_names_the_servers_to_those_who_may_use
         assert await who(server, "/a/mcp", Authorization="Bearer opensesame") == "a"
         assert (await server.client("/a/mcp").get()).status_code == 401
         assert (await server.http.put(f"{server.url}/a/mcp")).status_code == 405
+        assert (await server.get("/")).json()["status"] == "healthy"  # a monitor looks there
+        assert (await server.client("/").post(initialize())).status_code == 404
 
 
 async def test_a_member_that_does_not_run_says_which_and_why(tmp_path: Path) -> None:

@@ -798,7 +798,7 @@ async def test_a_session_ends_though_a_member_is_lost_at_that_moment() -> None:
         link.reply = lambda request: msg.error(request.id, -32603, "no")
         return link
 
-    link = grouped(a=lost).connect(Peer("s", None))
+    link = grouped(patience=0.1, a=lost).connect(Peer("s", None))
     await link.open(_nowhere)
     async with asyncio.timeout(SECONDS), asyncio.TaskGroup() as tasks:
         listening = tasks.create_task(link.listen())
