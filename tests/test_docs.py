@@ -63,6 +63,7 @@ _OF_OTHERS = frozenset(
         "--prefix",  # npm
         "--rounds",  # tests.bench
         "--only",
+        "--wrappers",
         "--all",  # logout
         "--json",  # auth status, too
         "--no-deps",

@@ -22,7 +22,7 @@ from tests.support.books import WIRES, Books, Wire, caller
 from tests.support.hosted import HostedServer, hosted, named
 from tests.support.server_children import children_of, still_running
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 WILD = Path(__file__).parent.parent / "support" / "children" / "hosted.py"
 GOOD = ("good-own", "good-shared", "good-principal")

@@ -18,7 +18,7 @@ from tests.support.server_children import children_of
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(600),
     pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc"),
 ]
 

@@ -161,9 +161,10 @@ def _descriptors() -> int:
         pytest.param(2000, "principal", marks=[pytest.mark.slow, pytest.mark.timeout(300)]),
     ],
 )
-async def test_sessions_that_come_and_go_leave_no_process_and_no_descriptor(count: int, share: Share) -> None:
+async def test_sessions_that_come_and_go_leave_no_process_descriptor_or_task(count: int, share: Share) -> None:
     await _open_and_close(5, share)
-    before = _descriptors()
+    before, tasks = _descriptors(), len(asyncio.all_tasks())
     await _open_and_close(count, share)
     assert psutil.Process().children(recursive=True) == []
+    assert len(asyncio.all_tasks()) == tasks
     assert _descriptors() <= before + 2
