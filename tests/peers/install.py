@@ -26,6 +26,8 @@ PYTHONS: dict[str, tuple[str, ...]] = {
     "older-servers": ("mcp==1.30.0", "mcp-server-calculator==0.2.1", "mcp-server-sqlite==2025.4.25"),
 }
 """Virtual environments by name, and what is in each: the SDKs, and servers that people run."""
+FIRST_USES = {"servers": "from readabilipy.simple_json import have_node; raise SystemExit(not have_node())"}
+"""What brings more when first used: done here once, as two processes that do it at a time spoil it for each other."""
 WRAPPERS_NPM = {"mcp-proxy": "6.7.19", "supergateway": "4.0.0"}
 WRAPPERS_PYTHON: dict[str, tuple[str, ...]] = {"wrapper": ("mcp-proxy==0.13.0",)}
 STEP_LIMIT = 600
@@ -75,16 +77,18 @@ class _Set(NamedTuple):
     prefix: str
     package: str
     pythons: dict[str, tuple[str, ...]]
+    first_uses: dict[str, str]
+    """Programs to run in these environments once they are complete."""
 
     @property
     def folder(self) -> Path:
-        text = self.package + repr(self.pythons) + sys.version
+        text = self.package + repr(self.pythons) + repr(self.first_uses) + sys.version
         return _home() / (self.prefix + hashlib.sha256(text.encode()).hexdigest()[:12])
 
 
 def ready() -> Peers:
     """Return the peers, installing what is not there yet. Raises `PeerMissing`."""
-    return _ready(_Set("", PACKAGE_JSON.read_text(encoding="utf-8"), PYTHONS))
+    return _ready(_Set("", PACKAGE_JSON.read_text(encoding="utf-8"), PYTHONS, FIRST_USES))
 
 
 def wrappers_installed() -> Peers | None:
@@ -100,7 +104,7 @@ def wrappers_ready() -> Peers:
 
 def _wrappers() -> _Set:
     package = {"name": "mcp-remote-py-wrappers", "private": True, "dependencies": WRAPPERS_NPM}
-    return _Set("wrappers-", json.dumps(package, indent=2), WRAPPERS_PYTHON)
+    return _Set("wrappers-", json.dumps(package, indent=2), WRAPPERS_PYTHON, {})
 
 
 def _ready(wanted: _Set) -> Peers:
@@ -134,6 +138,8 @@ def _install(wanted: _Set, folder: Path, npm: str) -> None:
             venv.create(draft / name, with_pip=True)
             pip = [str(_python_of(draft / name)), "-m", "pip", "install", "--quiet"]
             _step(", ".join(requirements), [*pip, "--disable-pip-version-check", *requirements], draft)
+        for name, program in wanted.first_uses.items():
+            _step(f"what {name} fetch when first used", [str(_python_of(draft / name)), "-c", program], draft)
         (draft / "complete").touch()
         try:
             draft.rename(folder)
