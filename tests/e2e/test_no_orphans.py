@@ -17,25 +17,20 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import httpx
 import psutil
 import pytest
 from websockets.asyncio.client import connect
 
+from tests.server_stub.links import initialize
 from tests.support.children import child
 from tests.support.host import clean_environment, script
 from tests.support.server_children import children_of, is_reaper, still_running
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="process groups are POSIX's")
 
-INITIALIZE: dict[str, Any] = {
-    "jsonrpc": "2.0",
-    "id": 0,
-    "method": "initialize",
-    "params": {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t", "version": "0"}},
-}
 HEADERS = {"Accept": "application/json, text/event-stream"}
 FAMILY = (*child("family"), "deaf")
 OF_A_FAMILY = 6
@@ -96,9 +91,9 @@ async def sessions_on_every_wire(origin: str) -> AsyncIterator[None]:
     ends = (httpx.HTTPError, OSError)
     async with contextlib.AsyncExitStack() as stack:
         client = await stack.enter_async_context(httpx.AsyncClient(trust_env=False, timeout=20))
-        assert (await client.post(f"{origin}/mcp", json=INITIALIZE, headers=HEADERS)).status_code == 200
+        assert (await client.post(f"{origin}/mcp", json=initialize(), headers=HEADERS)).status_code == 200
         socket = await stack.enter_async_context(connect(origin.replace("http", "ws") + "/ws", proxy=None))
-        await socket.send(json.dumps(INITIALIZE))
+        await socket.send(json.dumps(initialize()))
         await socket.recv()
         with contextlib.suppress(*ends):  # how it ends is the business of whoever uses this
             async with client.stream("GET", f"{origin}/sse", headers=HEADERS) as stream:
@@ -110,7 +105,7 @@ async def sessions_on_every_wire(origin: str) -> AsyncIterator[None]:
 async def _over_sse(client: httpx.AsyncClient, origin: str, lines: AsyncIterator[str]) -> None:
     async for line in lines:
         if line.startswith("data: /"):
-            posted = await client.post(str(httpx.URL(origin).join(line.removeprefix("data: "))), json=INITIALIZE)
+            posted = await client.post(str(httpx.URL(origin).join(line.removeprefix("data: "))), json=initialize())
             assert posted.status_code == 202
         elif line.startswith("data: {"):
             return
@@ -320,7 +315,7 @@ MOST_GROWTH = 6_000_000
 
 
 async def _by_post(client: httpx.AsyncClient, origin: str) -> None:
-    answer = await client.post(f"{origin}/mcp", json=INITIALIZE, headers=HEADERS)
+    answer = await client.post(f"{origin}/mcp", json=initialize(), headers=HEADERS)
     assert answer.status_code == 200
     session = {"Mcp-Session-Id": answer.headers["Mcp-Session-Id"]}
     assert (await client.delete(f"{origin}/mcp", headers=session)).status_code == 204
@@ -334,7 +329,7 @@ async def _by_stream(client: httpx.AsyncClient, origin: str) -> None:
 async def _by_socket(client: httpx.AsyncClient, origin: str) -> None:
     del client
     async with connect(origin.replace("http", "ws") + "/ws", proxy=None) as socket:
-        await socket.send(json.dumps(INITIALIZE))
+        await socket.send(json.dumps(initialize()))
         await socket.recv()
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.server_stub.links import initialize
 from tests.support.hosted import HostedServer, hosted, named
 
 WIRES: dict[str, tuple[str, str, str]] = {
@@ -103,12 +104,6 @@ async def test_a_remote_server_that_was_restarted_is_used_again_by_the_next_sess
                     await asyncio.sleep(0.2)
             assert await whoami(near, f"/{name}/mcp") == "f", name
         assert near.process.returncode is None
-
-
-def initialize() -> dict[str, Any]:
-    client = {"name": "t", "version": "0"}
-    params = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": client}
-    return {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params}
 
 
 def call() -> dict[str, Any]:

@@ -9,23 +9,17 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import psutil
 import pytest
 from websockets.asyncio.client import connect
 
+from tests.server_stub.links import initialize
 from tests.support.host import clean_environment, script
 from tests.support.server_children import children_of
 
 ECHO = Path(__file__).parent.parent / "support" / "children" / "echo.py"
-INITIALIZE: dict[str, Any] = {
-    "jsonrpc": "2.0",
-    "id": 0,
-    "method": "initialize",
-    "params": {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t", "version": "0"}},
-}
 HEADERS = {"Accept": "application/json, text/event-stream"}
 
 
@@ -53,7 +47,7 @@ async def nothing_left(process: psutil.Process) -> None:
 
 
 async def over_http(client: httpx.AsyncClient, origin: str) -> None:
-    answer = await client.post(f"{origin}/mcp", json=INITIALIZE, headers=HEADERS)
+    answer = await client.post(f"{origin}/mcp", json=initialize(), headers=HEADERS)
     assert answer.status_code == 200
     session = {"Mcp-Session-Id": answer.headers["Mcp-Session-Id"]}
     assert (await client.delete(f"{origin}/mcp", headers=session)).status_code == 204
@@ -61,7 +55,7 @@ async def over_http(client: httpx.AsyncClient, origin: str) -> None:
 
 async def over_websocket(origin: str) -> None:
     async with connect(origin.replace("http", "ws") + "/ws", proxy=None) as socket:
-        await socket.send(httpx.Request("POST", origin, json=INITIALIZE).content.decode())
+        await socket.send(httpx.Request("POST", origin, json=initialize()).content.decode())
         await socket.recv()
 
 
@@ -85,7 +79,7 @@ async def test_two_hundred_connects_and_disconnects_leave_nothing() -> None:
 async def test_a_signal_stops_the_server_and_its_children() -> None:
     async with server() as (process, origin), httpx.AsyncClient(trust_env=False, timeout=30) as client:
         for _ in range(3):
-            assert (await client.post(f"{origin}/mcp", json=INITIALIZE, headers=HEADERS)).status_code == 200
+            assert (await client.post(f"{origin}/mcp", json=initialize(), headers=HEADERS)).status_code == 200
         children = children_of(process)
         assert len(children) == 3
         process.send_signal(signal.SIGTERM)
